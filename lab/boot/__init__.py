@@ -1,0 +1,1 @@
+"""Modules and an init → reproducible initramfs; architecture row and artefacts → a qemu Step. Pure."""

@@ -1,0 +1,1 @@
+"""The effectful half: engine, images, filesystems, sources, and executing Steps into an evidence folder."""

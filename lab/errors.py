@@ -1,0 +1,95 @@
+"""The one tree of errors, each with the exit code that lab and `git bisect run` understand.
+
+    LabError                    128   the lab could not do its work
+    ├── Untestable              125   this cell cannot be judged here (git bisect: skip)
+    ├── EnvironmentFault        128   engine, disk, network, memory, a lost qemu
+    └── UsageError              129   the request is wrong
+        ├── MatrixError         129   one or many mistakes in a matrix file
+        └── TableError          129   one or many mistakes in lab/data/*.yaml or images/*.yaml
+
+Library code raises these; only lab.cli catches them and exits. A LabError prints without a traceback; anything else is
+a bug of ours and prints one.
+
+Source of the codes: git-bisect(1), "Bisect run": 0 good, 125 skip, 1 to 127 bad, 128 and above abort. The lab therefore
+exits with 1 only for the kernel's doing and never with 2.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process of lab ends with; the table of docs/exit-codes.md."""
+
+    AS_EXPECTED = 0
+    KERNEL_FAULT = 1
+    UNTESTABLE = 125
+    LAB_FAULT = 128
+    USAGE = 129
+    INTERRUPTED = 130
+
+
+class LabError(Exception):
+    """An error with a message for people: what failed first, the subject in quotes; then facts; then a hint.
+
+    message: lower case, no full stop. facts: (label, text) pairs, printed one a line. hint: what to do about it, or "".
+    """
+
+    exit_code = ExitCode.LAB_FAULT
+
+    def __init__(self, message: str, *, facts: tuple[tuple[str, str], ...] = (), hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+        self.hint = hint
+
+    def __str__(self) -> str:
+        rows = [self.message]
+        labels = [*self.facts, *([("hint", self.hint)] if self.hint else [])]
+        width = max((len(label) for label, _ in labels), default=0) + 1
+        rows += [f"  {label + ':':<{width}} {text}" for label, text in labels]
+        return "\n".join(rows)
+
+
+class Untestable(LabError):
+    """The cell cannot be judged here: it does not configure, a patch does not apply. Neither good nor bad."""
+
+    exit_code = ExitCode.UNTESTABLE
+
+
+class EnvironmentFault(LabError):
+    """The engine, the disk, the network or an emulator let us down. Never the kernel's fault.
+
+    finding: the infra.* id that says which ("infra.disk-full"), for the Result.
+    """
+
+    exit_code = ExitCode.LAB_FAULT
+
+    def __init__(
+        self, message: str, *, finding: str = "infra.lost", facts: tuple[tuple[str, str], ...] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message, facts=facts, hint=hint)
+        self.finding = finding
+
+
+class UsageError(LabError):
+    """The request is wrong: an option, a name, a path."""
+
+    exit_code = ExitCode.USAGE
+
+
+class Mistakes(UsageError):
+    """Every mistake of one file at once, in file order; each already reads `file:line:column: …` with known and hint."""
+
+    def __init__(self, mistakes: tuple[str, ...]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class MatrixError(Mistakes):
+    """A matrix file that cannot be used."""
+
+
+class TableError(Mistakes):
+    """A table of ours (lab/data, images) that cannot be used."""

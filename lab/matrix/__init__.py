@@ -1,0 +1,1 @@
+"""YAML matrix file → Matrix (read) → Cells (expand)."""

@@ -1,0 +1,282 @@
+"""The nouns of the lab. Frozen, slotted, built by keyword; no I/O, no imports from the rest of lab but errors.
+
+Words are those of docs/architecture.md. What a matrix file says becomes a Matrix (lab.matrix.read), its product becomes
+Cells (lab.matrix.expand), a Cell is executed in Attempts, an Attempt leaves evidence, checks turn evidence into Findings,
+Findings and the matrix' expectations become a Result (lab.results.verdict).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """KCIDB's status words, with the two that need an expectation. Nothing ever starts life as PASS.
+
+    FAIL: the kernel's doing. ERROR: the lab's or the machine's. MISS: never ran. SKIP: cannot apply here.
+    Source: kcidb-io, schema v5, test.status; XFAIL and XPASS as in LLVM lit.
+    """
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+    MISS = "MISS"
+    SKIP = "SKIP"
+    XFAIL = "XFAIL"
+    XPASS = "XPASS"
+
+
+class Severity(StrEnum):
+    """What a Finding does to the outcome: FAIL and ERROR decide it (ERROR first), WARNING and NOTE only inform."""
+
+    ERROR = "error"
+    FAIL = "fail"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Emulation(StrEnum):
+    """How a foreign architecture is built; see docs/architecture.md, "Words"."""
+
+    NATIVE = "native"
+    CROSS = "cross"
+    EMULATED = "emulated"
+    ACCELERATED = "accelerated"
+
+
+class Lto(StrEnum):
+    """Link-time optimisation, an axis of its own: CONFIG_LTO_NONE, _CLANG_THIN, _CLANG_FULL."""
+
+    NONE = "none"
+    THIN = "thin"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The place that proves something: a file relative to the evidence (or output) directory, lines counted from 1.
+
+    first = last = 0 means the whole file (an ELF file, a timestamp).
+    """
+
+    file: str
+    first: int = 0
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One fault.
+
+    id: "family.fault", stable, users grep for it (`lab explain ID` prints its page). severity: what it does to the outcome.
+    title: one line without numbers that vary from run to run. message: one sentence a maintainer can act on.
+    blame: path relative to O= ("fs/xfs/xfs.ko", "drivers/mcb/mcb-parse.o"), or "" if unknown.
+    function: the guilty function, or "". because: reasoning, outermost cause last. data: facts for machines (JSON values).
+    """
+
+    id: str
+    severity: Severity
+    title: str
+    message: str
+    where: Span
+    blame: str = ""
+    function: str = ""
+    because: tuple[str, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotApplicable:
+    """A check that could not look, and why. Never counted as a pass."""
+
+    check: str
+    because: str
+
+
+# --------------------------------------------------------------------------------------------- what a cell is made of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebianSource:
+    """A Debian source tarball package, such as linux-source-6.1. suite: "" means the newest suite that has it."""
+
+    package: str
+    suite: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirSource:
+    """A kernel tree on this machine, used read-only. path: absolute."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TarballSource:
+    """A kernel tarball. path: absolute. sha256: 64 hex digits, verified before anything is unpacked."""
+
+    path: str
+    sha256: str
+
+
+Source = DebianSource | DirSource | TarballSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fragment:
+    """One step of a configuration, applied in order.
+
+    kind: "base" (a make target: tinyconfig, defconfig, …), "line" (CONFIG_X=y or # CONFIG_X is not set), "file" (text of a
+    file; the matrix reader has read it). text: the target, the line, or the file's whole text. name: for people and logs.
+    """
+
+    kind: str
+    text: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """A unified diff, -p1. name: for people ("guard-removed"); text: the whole diff."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Make:
+    """How make is called. jobs: for -j, 0 means the machine's share for one cell. targets: () means the default target."""
+
+    variables: tuple[tuple[str, str], ...] = ()
+    targets: tuple[str, ...] = ()
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """How the kernel is booted. machine: row of the architecture's machines, "" its first. append: kernel parameters."""
+
+    machine: str = ""
+    append: tuple[str, ...] = ()
+    memory_mib: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds after which a step is ended and the attempt is ERROR infra.deadline (boot: see checks.boot)."""
+
+    configure_s: float = 600.0
+    build_s: float = 7200.0
+    boot_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What the matrix says will happen in this cell. outcome: FAIL, ERROR or SKIP; findings: ids that must be found."""
+
+    outcome: Outcome
+    findings: tuple[str, ...] = ()
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One fully decided environment. id: short, readable, stable, safe as a folder name ([a-z0-9._+-], at most 80).
+
+    axes: (axis, text) of every axis, in the order of the table in docs/matrix.md: what `lab list` shows.
+    arch, toolchain, filesystem: canonical names of rows. boot: None means build only.
+    """
+
+    id: str
+    source: Source
+    arch: str
+    toolchain: str
+    lto: Lto
+    emulation: Emulation
+    filesystem: str
+    kconfig: tuple[Fragment, ...]
+    patches: tuple[Patch, ...]
+    make: Make
+    boot: Boot | None
+    repeat: int
+    deadlines: Deadlines
+    ccache: bool
+    expect: Expectation | None
+    axes: tuple[tuple[str, str], ...]
+
+
+# ------------------------------------------------------------------------------------------------------- what is run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command line in one place with a deadline.
+
+    argv: never a shell string of a stranger's words. environment: the whole of it, nothing is inherited.
+    workdir: inside the place. log: file in the evidence folder that takes stdout and stderr, appended.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    workdir: str
+    deadline_s: float
+    log: str
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+class Ending(StrEnum):
+    """How a step's process ended."""
+
+    EXITED = "exited"
+    DEADLINE = "deadline"
+    OUT_OF_MEMORY = "out-of-memory"
+    KILLED = "killed"  # by a signal that was not ours; status holds 128 + signal
+    INTERRUPTED = "interrupted"
+    ENGINE_LOST = "engine-lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What came of one Step. status: exit status, 0 … 255 (-1 if unknown). bytes_free: on the output filesystem, at the end."""
+
+    name: str
+    ending: Ending
+    status: int
+    seconds: float
+    argv: tuple[str, ...] = ()
+    bytes_free: int | None = None
+    inodes_free: int | None = None
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the step ran to its end and said 0."""
+        return self.ending is Ending.EXITED and self.status == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """One execution of a cell, judged. outcome here is never XFAIL or XPASS: expectations apply to the cell."""
+
+    number: int
+    outcome: Outcome
+    reason: str
+    findings: tuple[Finding, ...]
+    not_applicable: tuple[NotApplicable, ...] = ()
+    steps: tuple[StepResult, ...] = ()
+    seconds: float = 0.0
+    folder: str = ""  # relative to the run's folder
+    facts: dict[str, Any] = field(default_factory=dict)  # measured: granularity_ns, versions, modules_loaded …
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The verdict on one cell over all its attempts."""
+
+    cell: str
+    outcome: Outcome
+    reason: str
+    attempts: tuple[AttemptResult, ...] = ()
+    seconds: float = 0.0

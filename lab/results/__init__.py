@@ -1,0 +1,1 @@
+"""Verdicts, and the store of results on disk."""

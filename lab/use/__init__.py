@@ -1,0 +1,1 @@
+"""One module a use case, each readable from top to bottom on one screen."""

@@ -1,0 +1,105 @@
+"""The import table of docs/architecture.md, as a test: a line of code knows its room."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+LAB = Path(__file__).parent.parent / "lab"
+NOUNS = {"errors", "model", "events"}
+
+# room -> rooms that it may import; a package name stands for all of its modules. Itself is always allowed where the
+# room is a package, except in `checks` and `use` (see LEAVES).
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "model": {"errors"},
+    "events": {"errors", "model"},
+    "settings": {"errors", "model"},
+    "proc": NOUNS,
+    "tables": {"errors", "model"},
+    "matrix.read": {"errors", "model", "tables"},
+    "matrix.expand": {"errors", "model"},
+    "plan": {"errors", "model"},
+    "plan.schedule": NOUNS | {"plan.jobs"},
+    "environment": NOUNS | {"proc", "tables", "settings", "environment"},
+    "kbuild": {"model", "errors", "tables"},
+    "evidence": {"errors", "model", "evidence"},
+    "checks": {"errors", "model", "evidence"},
+    "boot": {"errors", "model", "tables", "boot"},
+    "results": {"errors", "model", "results"},
+    "report": NOUNS | {"results", "report"},
+    "use": {
+        *NOUNS, "settings", "proc", "tables", "matrix", "plan", "environment", "kbuild", "evidence", "checks", "boot",
+        "results", "report", "use.session",
+    },
+    "pytest_plugin": NOUNS | {"settings", "use", "matrix", "tables", "report"},
+    "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}  # fmt: skip
+ONLY_IN = {  # outside library -> the rooms that may know it
+    "subprocess": {"proc"},
+    "docker": {"environment.engine"},
+    "yaml": {"matrix.read", "tables"},
+    "elftools": {"evidence.elf"},
+    "typer": {"cli"},
+    "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},
+}
+
+
+def modules() -> list[tuple[str, Path]]:
+    names = []
+    for path in sorted(LAB.rglob("*.py")):
+        parts = path.relative_to(LAB).with_suffix("").parts
+        names.append((".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts), path))
+    return names
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def row_of(room: str) -> set[str]:
+    return MAY_IMPORT[room] if room in MAY_IMPORT else MAY_IMPORT[room.split(".")[0]]
+
+
+def allowed(room: str, wanted: str) -> bool:
+    if room in ("checks", "use", "matrix", "plan") or (room.split(".")[0] in ("boot", "report", "results")):
+        # a package's __init__ may gather its own leaves
+        if wanted.split(".")[0] == room.split(".")[0]:
+            return True
+    if room.startswith("checks.") and wanted == "checks":
+        return False
+    return any(wanted == row or wanted.startswith(row + ".") for row in row_of(room))
+
+
+@pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_import_is_allowed_by_the_plan(room: str, path: Path) -> None:
+    for name in imports(path):
+        top = name.split(".")[0]
+        if top in ONLY_IN:
+            assert room in ONLY_IN[top], f"lab.{room} imports {top}; only {sorted(ONLY_IN[top])} may"
+        if top == "lab" and name not in ("lab", "lab.__version__"):
+            wanted = name.removeprefix("lab.")
+            known = [other for other, _ in modules()]
+            wanted = wanted if wanted in known else wanted.rpartition(".")[0] or wanted
+            assert allowed(room, wanted), f"lab.{room} imports lab.{wanted}; its row in docs/architecture.md forbids it"
+
+
+def test_only_cli_reads_the_environment_and_exits() -> None:
+    for room, path in modules():
+        text = path.read_text()
+        if room not in ("cli", "__main__"):
+            assert "os.environ" not in text, f"lab.{room} reads os.environ; only cli may"
+            assert "sys.exit" not in text, f"lab.{room} exits; only cli may"
+
+
+def test_no_architecture_is_special_in_code() -> None:
+    for room, path in modules():
+        assert "arch ==" not in path.read_text(), f"lab.{room}: make it a field of the row in lab/data"
