@@ -1,0 +1,34 @@
+"""The schema for editors agrees with the reader where it can."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from lab import tables
+from lab.matrix.schema import schema
+
+ROOT = Path(__file__).parent.parent.parent
+FIXTURES = ROOT / "tests/fixtures/matrix"
+SCHEMA = schema(tables.load(images=ROOT / "images"))
+# Wrong in ways that no schema can say: they need the file system, the text, or the product. (yaml itself refuses some.)
+BEYOND = {"duplicate-keys", "empty-product", "files", "include-exclude-expect", "too-large", "not-served"}
+NO_YAML = {"tab", "not-yaml", "two-documents", "exploding"}
+WRONG = [path for path in sorted(FIXTURES.glob("*.yaml")) if path.stem not in BEYOND | NO_YAML]
+
+
+def test_the_schema_is_a_schema():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "matrices").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, yaml.BaseLoader], ids=["typed", "text"])
+def test_every_matrix_of_ours_is_valid(path, loader):
+    jsonschema.validate(yaml.load(path.read_text(), Loader=loader), SCHEMA)
+
+
+@pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
+def test_a_wrong_matrix_is_not(path):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(path.read_text()), SCHEMA)
