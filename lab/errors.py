@@ -67,7 +67,7 @@ class EnvironmentFault(LabError):
     exit_code = ExitCode.LAB_FAULT
 
     def __init__(
-        self, message: str, *, finding: str = "infra.lost", facts: tuple[tuple[str, str], ...] = (), hint: str = ""
+        self, message: str, *, finding: str = "infra.host", facts: tuple[tuple[str, str], ...] = (), hint: str = ""
     ) -> None:
         super().__init__(message, facts=facts, hint=hint)
         self.finding = finding

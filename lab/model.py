@@ -273,10 +273,16 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The verdict on one cell over all its attempts."""
+    """The verdict on one cell over all its attempts.
+
+    findings: those beside the attempts' own: what kept the lab from executing them. untestable: ERROR, but only because the
+    cell cannot be judged here (exit code 125).
+    """
 
     cell: str
     outcome: Outcome
     reason: str
     attempts: tuple[AttemptResult, ...] = ()
     seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+    untestable: bool = False

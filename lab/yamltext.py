@@ -175,7 +175,7 @@ def finish(error: type[Mistakes], *notes: Notes) -> None:
         raise error(lines)
 
 
-class _TooDeep(Exception):  # noqa: N818 - never leaves this module
+class _TooDeep(Exception):
     def __init__(self, line: int, column: int) -> None:
         self.line, self.column = line, column
 

@@ -70,10 +70,8 @@ def row_of(room: str) -> set[str]:
 
 
 def allowed(room: str, wanted: str) -> bool:
-    if room in ("checks", "use", "matrix", "plan") or (room.split(".")[0] in ("boot", "report", "results")):
-        # a package's __init__ may gather its own leaves
-        if wanted.split(".")[0] == room.split(".")[0]:
-            return True
+    if room == "checks" and wanted.startswith("checks."):
+        return True  # the registry gathers its leaves
     if room.startswith("checks.") and wanted == "checks":
         return False
     return any(wanted == row or wanted.startswith(row + ".") for row in row_of(room))

@@ -1,0 +1,272 @@
+"""The filesystem under an output directory: made, mounted, measured, taken away again.
+
+Whoever may mount does it directly; otherwise a helper container of the engine does it, which needs the scratch folder to lie
+on a mount that propagates (as `/` does under systemd). Both run the same script, lab/data/bin/mount-output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import proc
+from lab.environment.engine import Engine, Mount, Place
+from lab.errors import EnvironmentFault
+from lab.model import Step
+from lab.settings import Settings
+from lab.tables import Filesystem, FilesystemKind
+
+MOUNT_DEADLINE_S = 60.0
+MKFS_DEADLINE_S = 120.0
+TICKS_WANTED = 3  # changes of the clock seen before its step is believed
+TICK_PATIENCE_S = 2.5  # longest wait for them: coarse clocks step once a second, or every two
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granularity:
+    """What stat() can tell apart on a filesystem, as measured.
+
+    stored_ns: what an explicit time is rounded down to. tick_ns: smallest step between the times of files that were really
+    written one after the other (the kernel stamps with its coarse clock, ktime_get_coarse_real_ts64). effective: the larger.
+    """
+
+    stored_ns: int
+    tick_ns: int
+
+    @property
+    def effective_ns(self) -> int:
+        """Two writes closer together than this may carry the same time."""
+        return max(self.stored_ns, self.tick_ns)
+
+
+class Scratch:
+    """A folder for one attempt, locked while its lab lives: `out` (mount point), `lab` (what /lab shows), `disk.img`."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self.folder, self._lock = folder, lock
+        self.out = folder / "out"
+        self.lab = folder / "lab"
+
+    @property
+    def name(self) -> str:
+        """The value of the engine label of everything that belongs to it."""
+        return self.folder.name
+
+
+@contextlib.contextmanager
+def scratch(name: str, settings: Settings, engine: Engine, image: str) -> Iterator[Scratch]:
+    """Make a scratch folder, and take it away with all that was mounted in it; `image` serves a mount helper."""
+    folder = settings.work / name
+    folder.mkdir(parents=True)
+    lock = os.open(folder / "owner", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    made = Scratch(folder, lock)
+    for path in (made.out, made.lab):
+        path.mkdir()
+    try:
+        yield made
+    finally:
+        try:
+            take_away(folder, settings, engine, image)
+        finally:
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def mounted(row: Filesystem, place: Scratch, settings: Settings, engine: Engine, image: str) -> Iterator[Granularity]:
+    """Lay the row's filesystem under place.out and yield its measured granularity.
+
+    Raises EnvironmentFault when it cannot be made or mounted, or when what is measured contradicts the row's promise.
+    """
+    owner = f"{settings.uid}:{settings.gid}"
+    options, device = ",".join(row.mount_options), "none"
+    if row.kind is FilesystemKind.LOOP:
+        device = "disk.img"
+        _make_image(row, place, settings, engine, image)
+    else:
+        options = ",".join(filter(None, [f"size={row.size_mib}m", "mode=0755", options]))
+    words = ("mount", row.fstype, options or "defaults", device, "out", owner)
+    _mount_script(words, place.folder, settings, engine, image)
+    measured = measure(place.out)
+    if not row.granularity_ns_min <= measured.effective_ns <= row.granularity_ns_max:
+        raise EnvironmentFault(
+            f"filesystem {row.name!r} does not keep time as its row promises",
+            finding="infra.filesystem",
+            facts=(
+                ("measured", f"{measured.effective_ns} ns"),
+                ("promised", f"{row.granularity_ns_min} … {row.granularity_ns_max} ns"),
+            ),
+        )
+    yield measured
+
+
+def measure(folder: Path) -> Granularity:
+    """Measure the timestamp granularity of a writable folder; leaves nothing in it. Takes up to 2.5 s on a coarse clock.
+
+    A clock that stores whole seconds needs no waiting: the stored granularity is then what counts.
+    """
+    probe = folder / ".lab-granularity"
+    try:
+        probe.touch()
+        stored = _stored_ns(probe)
+        tick = stored if stored >= 1_000_000_000 else _tick_ns(probe)
+    finally:
+        probe.unlink(missing_ok=True)
+    return Granularity(stored_ns=stored, tick_ns=tick)
+
+
+def _stored_ns(probe: Path) -> int:
+    """Set times that no coarse filesystem can hold and see what is left of them."""
+    odd_second = 1_700_000_001
+    os.utime(probe, ns=(0, odd_second * 1_000_000_000 + 123_456_789))
+    got = probe.stat().st_mtime_ns - (odd_second - 1) * 1_000_000_000  # 1123456789 if nothing is lost
+    for step in (1, 10, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000):
+        if got == 1_123_456_789 // step * step:
+            return step
+    return 2_000_000_000
+
+
+def _tick_ns(probe: Path) -> int:
+    """Write again and again; the smallest step that the file's time makes is the clock's."""
+    until = time.monotonic() + TICK_PATIENCE_S
+    seen: list[int] = []
+    while time.monotonic() < until and len(seen) <= TICKS_WANTED:
+        with probe.open("w") as out:
+            out.write("x")
+        now = probe.stat().st_mtime_ns
+        if not seen or now != seen[-1]:
+            seen.append(now)
+    steps = [later - earlier for earlier, later in itertools.pairwise(seen) if later > earlier]
+    return min(steps) if steps else int(TICK_PATIENCE_S * 1e9)
+
+
+def _make_image(row: Filesystem, place: Scratch, settings: Settings, engine: Engine, image: str) -> None:
+    """Make a sparse image file and let the image's own mkfs fill it; that needs no privilege."""
+    disk = place.folder / "disk.img"
+    with disk.open("wb") as out:
+        out.truncate(row.size_mib << 20)
+    with contextlib.suppress(PermissionError):
+        os.chown(disk, settings.uid, settings.gid)
+    step = Step(
+        name="mkfs",
+        argv=(*row.mkfs, "/disk.img"),
+        workdir="/",
+        deadline_s=MKFS_DEADLINE_S,
+        log="mkfs.txt",
+        environment=(("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),),
+    )
+    where = Place(
+        image=image,
+        work=place.name,
+        user=f"{settings.uid}:{settings.gid}",
+        mounts=(Mount(host=disk, inside="/disk.img", writable=True),),
+    )
+    _must(engine.execute(step, where, place.folder / "mkfs.txt").ok, "make", row.name, place.folder / "mkfs.txt")
+
+
+def _mount_script(words: tuple[str, ...], folder: Path, settings: Settings, engine: Engine, image: str) -> None:
+    script = settings.data / "bin" / "mount-output"
+    if settings.may_mount:
+        done = proc.run([str(script), *words], deadline_s=MOUNT_DEADLINE_S, workdir=folder)
+        if not done.ok:
+            raise _no_mount(words, done.last_line)
+        return
+    log = folder / "mount.txt"
+    step = Step(
+        name="mount", argv=("/lab/mount-output", *words), workdir="/scratch", deadline_s=MOUNT_DEADLINE_S, log=log.name,
+        environment=(("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),),
+    )  # fmt: skip
+    helper = Place(
+        image=image,
+        work=folder.name,
+        user="0:0",
+        mounts=(
+            Mount(host=folder, inside="/scratch", writable=True, shared=True),
+            Mount(host=script, inside="/lab/mount-output"),
+        ),
+        capabilities=("SYS_ADMIN", "MKNOD", "CHOWN", "FOWNER", "DAC_OVERRIDE"),
+        device_rules=("b 7:* rmw", "c 10:237 rmw"),  # loop devices and their control node
+        unconfined=True,
+    )
+    if not engine.execute(step, helper, log).ok:
+        raise _no_mount(words, log.read_text(errors="replace").strip().splitlines()[-1:] or [""])
+
+
+def _no_mount(words: tuple[str, ...], said: str | list[str]) -> EnvironmentFault:
+    text = said if isinstance(said, str) else said[0]
+    return EnvironmentFault(
+        f"cannot {words[0]} a filesystem of type {words[1]!r}" if words[0] == "mount" else "cannot unmount",
+        finding="infra.mount",
+        facts=(("said", text),),
+        hint="`lab doctor` shows what mounting needs here",
+    )
+
+
+def _must(fine: bool, verb: str, name: str, log: Path) -> None:
+    if not fine:
+        said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+        raise EnvironmentFault(
+            f"cannot {verb} filesystem {name!r}",
+            finding="infra.filesystem",
+            facts=tuple(("said", line) for line in said),
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------ sweeping
+
+
+def take_away(folder: Path, settings: Settings, engine: Engine | None, image: str) -> None:
+    """Unmount whatever lies under a scratch folder and remove it. The caller holds its lock."""
+    for mountpoint in mounts_below(folder):
+        inside = os.path.relpath(mountpoint, folder)
+        if settings.may_mount or engine is None:
+            proc.run(
+                [str(settings.data / "bin" / "mount-output"), "unmount", str(mountpoint)], deadline_s=MOUNT_DEADLINE_S
+            )
+        else:
+            _mount_script(("unmount", inside), folder, settings, engine, image)
+    if mounts_below(folder):
+        raise EnvironmentFault(
+            "cannot unmount a scratch folder",
+            finding="infra.mount",
+            facts=(("mount point", str(mounts_below(folder)[0])),),
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def mounts_below(folder: Path) -> tuple[Path, ...]:
+    """Return mount points below a folder, the deepest first. Source: proc(5), /proc/pid/mountinfo, field 5."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        text = line.split(" ")[4].encode("latin-1", "surrogateescape").decode("unicode_escape")  # \040 is a space
+        path = Path(text)
+        if path != folder and path.is_relative_to(folder.resolve()):
+            found.append(path)
+    return tuple(sorted(found, key=lambda path: len(path.parts), reverse=True))
+
+
+def is_alive(name: str, settings: Settings) -> bool:
+    """Whether a living lab holds the scratch folder of this name."""
+    path = settings.work / name / "owner"
+    if not name or not path.exists():
+        return False
+    with path.open("r+") as owner:
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def dead(settings: Settings) -> tuple[Path, ...]:
+    """Return scratch folders that a killed lab left behind."""
+    root = settings.work
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return tuple(folder for folder in folders if not is_alive(folder.name, settings))

@@ -1,0 +1,201 @@
+"""Container images from Debian packages: images/*.yaml → mmdebstrap → an image archive → the engine.
+
+An image is named by a hash of what defines it, so it is rebuilt exactly when that changes; what came out (package versions,
+suite, date) is recorded in its labels. No registry is asked: none is needed.
+
+The archive that is loaded is written here and not by `docker import`, because old engines ignore import's --platform and
+would call an armhf image amd64.
+
+Source: mmdebstrap(1); docker image specification v1.2 (manifest.json, config.json, layer.tar).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import proc
+from lab.environment import archive as apt
+from lab.environment.engine import Engine, ImageFacts
+from lab.errors import EnvironmentFault
+from lab.settings import Settings
+from lab.tables import Image
+
+RECIPE = 1  # counts up when this module makes images differently: part of the key
+LABEL = "kbuild-lab.image"
+EPOCH = 1_600_000_000  # 2020-09-13: all later file times become this one, so that the same packages give the same layer
+BUILD_DEADLINE_S = 1800.0
+GO_ARCHITECTURE = {"armhf": "arm", "i386": "386", "ppc64el": "ppc64le"}  # dpkg's name -> GOARCH, where they differ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    """An image that the engine has. packages: name -> version, as dpkg says inside."""
+
+    name: str
+    key: str
+    tag: str
+    id: str
+    packages: dict[str, str]
+    bytes: int = 0
+
+
+Say = Callable[[str], None]  # one line of progress for people
+
+
+def key_of(image: Image) -> str:
+    """Return 12 hex digits over everything that decides what the image is."""
+    definition = {
+        "recipe": RECIPE,
+        "suite": image.suite,
+        "arch": image.debian_arch,
+        "packages": sorted(image.packages),
+    }
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def tag_of(image: Image) -> str:
+    """Return the tag under which the engine knows the image."""
+    return f"kbuild-lab/{image.name}:{key_of(image)}"
+
+
+def find(image: Image, engine: Engine) -> BuiltImage | None:
+    """Return the image if the engine has it as defined now."""
+    facts = engine.image(tag_of(image))
+    return _built(image.name, facts) if facts else None
+
+
+def listed(engine: Engine) -> tuple[BuiltImage, ...]:
+    """Return every image of ours that the engine has, also those whose definition has changed since."""
+    return tuple(_built(dict(facts.labels)[LABEL], facts) for facts in engine.images(LABEL))
+
+
+def prepare(image: Image, engine: Engine, settings: Settings, say: Say = lambda text: None) -> BuiltImage:
+    """Return the image, built if the engine does not have it. Two labs that want it at once build it once.
+
+    Raises EnvironmentFault when packages cannot be had or the disk is full.
+    """
+    settings.cache.mkdir(parents=True, exist_ok=True)
+    with (settings.cache / f"image-{image.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = find(image, engine)
+        if found is not None:
+            return found
+        with tempfile.TemporaryDirectory(prefix="image-", dir=settings.cache) as scratch:
+            folder = Path(scratch)
+            say(f"fetching the packages of {image.suite}/{image.debian_arch}")
+            layer = _bootstrap(image, folder, settings)
+            say("loading it into the engine")
+            engine.load(_archive(image, layer, folder))
+        found = find(image, engine)
+    if found is None:
+        raise EnvironmentFault(f"the engine lost image {image.name!r} right after it was loaded")
+    return found
+
+
+def _bootstrap(image: Image, folder: Path, settings: Settings) -> Path:
+    """Make the root filesystem as one tar file."""
+    layer = folder / "layer.tar"
+    where = apt.archive(image.suite, settings)
+    argv = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+        f"--architectures={image.debian_arch}",
+        f"--include={','.join(image.packages)}",
+        '--aptopt=Acquire::Retries "3"',
+        # documentation and package lists are a third of the layer and read by nobody
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        # the mount helper and qemu need these to exist; a read-only root cannot make them later
+        "--customize-hook=mkdir -p $1/src $1/out $1/lab $1/ccache $1/boot-in",
+        "--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/*.bin",
+        image.suite,
+        str(layer),
+        *where.sources,
+    ]
+    environment = {**dict(settings.environment), "SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": str(folder)}
+    done = proc.run(argv, deadline_s=BUILD_DEADLINE_S, environment=environment)
+    if done.ok:
+        return layer
+    lines = [line for line in done.output.splitlines() if line.startswith("E:")] or [done.last_line]
+    full = "No space left on device" in done.output
+    raise EnvironmentFault(
+        f"cannot build image {image.name!r}: mmdebstrap exited {done.status}",
+        finding="infra.disk-full" if full else "infra.image",
+        facts=tuple(("said", line) for line in lines[:3]),
+        hint="`lab doctor` shows whether the mirror answers",
+    )
+
+
+def _archive(image: Image, layer: Path, folder: Path) -> Path:
+    """Wrap the layer as an image archive whose configuration names the right architecture."""
+    with layer.open("rb") as stream:
+        diff_id = hashlib.file_digest(stream, "sha256").hexdigest()
+    labels = {
+        LABEL: image.name,
+        f"{LABEL}.key": key_of(image),
+        f"{LABEL}.suite": image.suite,
+        f"{LABEL}.packages": json.dumps(_packages(layer), sort_keys=True),
+    }
+    config = json.dumps(
+        {
+            "architecture": GO_ARCHITECTURE.get(image.debian_arch, image.debian_arch),
+            "os": "linux",
+            "created": "2020-09-13T12:26:40Z",
+            "config": {"Labels": labels, "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}"]},
+            "history": [{"created": "2020-09-13T12:26:40Z", "created_by": "kbuild-lab"}],
+        },
+        sort_keys=True,
+    ).encode()
+    name = hashlib.sha256(config).hexdigest() + ".json"
+    manifest = json.dumps([{"Config": name, "RepoTags": [tag_of(image)], "Layers": [f"{diff_id}/layer.tar"]}]).encode()
+    path = folder / "image.tar"
+    with tarfile.open(path, "w") as out:
+        for member, data in ((name, config), ("manifest.json", manifest)):
+            info = tarfile.TarInfo(member)
+            info.size = len(data)
+            out.addfile(info, io.BytesIO(data))
+        out.add(layer, f"{diff_id}/layer.tar")
+    return path
+
+
+def _packages(layer: Path) -> dict[str, str]:
+    """Read the installed packages and their versions from the layer's dpkg database."""
+    with tarfile.open(layer) as root:
+        for member in root:
+            if member.name.lstrip("./") == "var/lib/dpkg/status":
+                stream = root.extractfile(member)
+                text = stream.read().decode("utf-8", "replace") if stream else ""
+                break
+        else:
+            return {}
+    found = {}
+    for paragraph in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
+        if "Package" in fields and fields.get("Status", "").endswith(" installed"):
+            found[fields["Package"]] = fields.get("Version", "")
+    return found
+
+
+def _built(name: str, facts: ImageFacts) -> BuiltImage:
+    labels = dict(facts.labels)
+    return BuiltImage(
+        name=name,
+        key=labels.get(f"{LABEL}.key", ""),
+        tag=facts.tags[0] if facts.tags else facts.id,
+        id=facts.id,
+        packages=json.loads(labels.get(f"{LABEL}.packages", "{}")),
+        bytes=facts.bytes,
+    )

@@ -1,0 +1,86 @@
+"""The order in which files of an output directory are written, kept while a build runs.
+
+On a clock of one second mtimes cannot tell "written before" from "written after"; this record can. It is made by
+lab/data/bin/record-writes (fanotify), as a process of its own, on the host or in a helper container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab import proc
+from lab.environment.engine import Engine, Mount, Place
+from lab.environment.filesystem import Scratch
+from lab.model import Step
+from lab.settings import Settings
+
+READY_WITHIN_S = 10.0
+
+
+@contextlib.contextmanager
+def recorded(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[bool]:
+    """Record writes under place.out into `output` while the block runs; yields whether the recorder works here.
+
+    A machine that forbids it loses this evidence, not the attempt: checks then say that they could not look.
+    """
+    recorder = _on_host if settings.may_mount else _in_helper
+    with recorder(place, output, settings, engine, image) as works:
+        yield works
+
+
+@contextlib.contextmanager
+def _on_host(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[bool]:
+    child = proc.start(
+        [sys.executable, "-I", str(settings.data / "bin" / "record-writes"), str(place.out), str(output)]
+    )
+    assert child.stdout is not None
+    try:
+        ready = bool(select.select([child.stdout], [], [], READY_WITHIN_S)[0]) and child.stdout.readline() == b"ready\n"
+        yield ready
+    finally:
+        proc.end(child)
+        child.stdout.close()
+
+
+@contextlib.contextmanager
+def _in_helper(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[bool]:
+    said = place.folder / "record-writes.txt"
+    output.touch()
+    step = Step(
+        name="record-writes",
+        argv=("/usr/bin/python3", "-I", "/lab/record-writes", "/scratch/out", "/writes.tsv"),
+        workdir="/",
+        deadline_s=1e9,
+        log=said.name,
+        environment=(("PATH", "/usr/bin:/bin"),),
+    )
+    helper = Place(
+        image=image,
+        work=place.name,
+        user="0:0",
+        mounts=(
+            Mount(host=place.folder, inside="/scratch"),
+            Mount(host=output, inside="/writes.tsv", writable=True),
+            Mount(host=settings.data / "bin" / "record-writes", inside="/lab/record-writes"),
+        ),
+        capabilities=("SYS_ADMIN", "DAC_READ_SEARCH", "DAC_OVERRIDE"),
+        unconfined=True,
+    )
+    stop = threading.Event()
+    thread = threading.Thread(target=engine.execute, args=(step, helper, said), kwargs={"stop": stop}, daemon=True)
+    thread.start()
+    until = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < until and thread.is_alive() and not (said.exists() and b"ready" in said.read_bytes()):
+        time.sleep(0.05)
+    try:
+        yield thread.is_alive()
+    finally:
+        time.sleep(0.2)  # the last events are read at once, but not by us
+        stop.set()
+        thread.join(10)

@@ -1,0 +1,40 @@
+"""What a machine can do and which images it has, as text; the rows are the JSON contracts of `lab doctor` and `lab image`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lab.report.plain import one_line
+
+MARKS = {True: "ok", False: "lacks", None: "?"}
+
+
+def capabilities_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return one line a capability, and under what lacks the commands that `lab doctor --fix` would run.
+
+    rows: name, ok (true, false, null: could not be tried), needed, detail, hint, fixes [{why, argv}].
+    """
+    lines = []
+    for row in rows:
+        mark = MARKS[row["ok"]]
+        if row["ok"] is False and not row["needed"]:
+            mark = "without"
+        lines.append(f"{mark:<8} {row['name']:<12} {one_line(row['detail'])}")
+        if row["ok"] is not False:
+            continue
+        lines += [f"         fix:  {' '.join(fix['argv'])}" for fix in row["fixes"]]
+        if row["hint"]:
+            lines.append(f"         hint: {one_line(row['hint'])}")
+    return "\n".join(lines)
+
+
+def image_text(row: Mapping[str, Any]) -> str:
+    """Return an image's tag, digest and packages."""
+    packages = [f"  {name} {version}" for name, version in sorted(row["packages"].items())]
+    return "\n".join([f"{row['tag']}  {row['bytes'] >> 20} MiB", str(row["id"]), *packages])
+
+
+def images_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return one line an image."""
+    return "\n".join(f"{row['tag']:<44} {row['id'][:19]}  {row['bytes'] >> 20} MiB" for row in rows)

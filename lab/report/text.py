@@ -1,0 +1,179 @@
+"""Results for a terminal, a pipe or a CI log: the table of verdicts, findings, cells. Readable without colour.
+
+Everything returns text that ends in a newline and holds no control characters but, if asked for, colours of ours. Lines are
+not wrapped: one cell is one line, so that grep works; a terminal wraps by itself.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from lab.model import AttemptResult, Cell, Finding, NotApplicable, Outcome, Result, Severity, Span
+from lab.report.document import totals
+from lab.report.judged import Judged
+from lab.report.plain import duration, one_line, place, plain
+from lab.results.verdict import most_telling_first
+
+STYLES: Mapping[str, str] = {
+    Outcome.PASS: "green",
+    Outcome.FAIL: "bold red",
+    Outcome.ERROR: "bold magenta",
+    Outcome.MISS: "yellow",
+    Outcome.SKIP: "dim",
+    Outcome.XFAIL: "cyan",
+    Outcome.XPASS: "bold yellow",
+}
+SEVERITY_WORDS = {
+    Severity.ERROR: ("ERROR", STYLES[Outcome.ERROR]),
+    Severity.FAIL: ("FAIL", STYLES[Outcome.FAIL]),
+    Severity.WARNING: ("WARNING", "yellow"),
+    Severity.NOTE: ("NOTE", "dim"),
+}
+MESSAGE_LINES_AT_MOST = 20
+
+
+def run_text(results: Iterable[Result], *, folder: Path | None = None, report: str = "", colour: bool = False) -> str:
+    """Return the table of verdicts, the proof under each that is no PASS, and a closing line.
+
+    folder: of the run, so that proofs read as paths from here; without it they start at the cell. report: path of the report.
+    """
+    cells = list(results)
+    rows = [("outcome", "cell", "time", "reason"), *((*head(result), one_line(result.reason)) for result in cells)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [Text("  ".join(word.ljust(width) for word, width in zip(rows[0], widths, strict=False)), "bold")]
+    lines[0].append("  reason")
+    for result, row in zip(cells, rows[1:], strict=True):
+        line = Text().append(row[0].ljust(widths[0]), STYLES[result.outcome])
+        line.append(f"  {row[1].ljust(widths[1])}  {row[2].rjust(widths[2])}  ")
+        line.append(row[3], "dim" if result.outcome is Outcome.PASS else "")
+        proof = proof_of(result, folder)
+        if proof:
+            line.append(f"\n{' ' * (sum(widths) + 6)}proof  {proof}")
+        lines.append(line)
+    return printed([*lines, closing(cells, report)], colour=colour)
+
+
+def head(result: Result) -> tuple[str, str, str]:
+    """Return outcome, cell and time of a result."""
+    return str(result.outcome), one_line(result.cell), duration(result.seconds) if result.seconds else ""
+
+
+def closing(results: Sequence[Result], report: str) -> Text:
+    """Return the last line: how many of each, and where to read on."""
+    counted = ", ".join(f"{number} {outcome}" for outcome, number in totals(results).items())
+    cells = f"{len(results)} cell{'' if len(results) == 1 else 's'}"
+    line = Text().append(f"\n{cells}: {counted}" if counted else f"\n{cells}", "bold")
+    if report:
+        line.append(f"\nreport: {one_line(report)}")
+    return line
+
+
+def proof_of(result: Result, folder: Path | None) -> str:
+    """Return file and line of the finding that decided a result, "" for a PASS or if no file proves it."""
+    if result.outcome in (Outcome.PASS, Outcome.XPASS):
+        return ""
+    wanted = Outcome.FAIL if result.outcome is Outcome.XFAIL else result.outcome
+    attempts = sorted(result.attempts, key=lambda attempt: attempt.outcome is not wanted)
+    for attempt in attempts:
+        for finding in most_telling_first(attempt.findings):
+            if finding.where.file:
+                return place_in(attempt, finding.where, folder)
+    return ""
+
+
+def place_in(attempt: AttemptResult, where: Span, folder: Path | None) -> str:
+    """Return a place with its attempt's folder before it, unless the file is known to be elsewhere (in O=, which is gone)."""
+    if folder is None:
+        return place(where, attempt.folder)
+    inside = folder / attempt.folder
+    try:
+        here = (inside / where.file).is_file()
+    except (OSError, ValueError):
+        here = False
+    return place(where, str(inside)) if here else place(where)
+
+
+def judged_text(judged: Judged, *, colour: bool = False) -> str:
+    """Return findings, what could not be looked at, and the outcome."""
+    lines = [*findings_lines(judged.findings), *gap_lines(judged.not_applicable)]
+    outcome = Text().append(str(judged.outcome), STYLES[judged.outcome])
+    outcome.append(f"  {one_line(judged.reason)}")
+    return printed([*lines, outcome], colour=colour)
+
+
+def findings_text(findings: Iterable[Finding], *, colour: bool = False) -> str:
+    """Return findings as docs show them: fault, proof, likely cause."""
+    return printed(list(findings_lines(findings)), colour=colour)
+
+
+def findings_lines(findings: Iterable[Finding]) -> Iterator[Text]:
+    """Yield one Text of several lines for each finding."""
+    for finding in findings:
+        word, style = SEVERITY_WORDS[finding.severity]
+        text = Text().append(word, style)
+        text.append(f" {one_line(finding.id)}", "bold")
+        text.append(f"  {one_line(finding.blame)}" if finding.blame else "")
+        text.append(f"  {one_line(finding.function)}()" if finding.function else "")
+        message = plain(finding.message or finding.title)[:8000].split("\n")
+        for line in message[:MESSAGE_LINES_AT_MOST]:
+            text.append(f"\n  {line}")
+        if len(message) > MESSAGE_LINES_AT_MOST:
+            text.append(f"\n  … {len(message) - MESSAGE_LINES_AT_MOST} more lines", "dim")
+        for reason in finding.because:
+            text.append(f"\n  because  {one_line(reason)}")
+        if finding.where.file:
+            text.append(f"\n  proof    {place(finding.where)}")
+        yield text
+
+
+def gap_lines(gaps: Iterable[NotApplicable]) -> Iterator[Text]:
+    """Yield one line for each check that could not look."""
+    for gap in gaps:
+        yield Text(f"not applicable  {one_line(gap.check)}: {one_line(gap.because)}", "dim")
+
+
+def cells_text(cells: Iterable[Cell], *, colour: bool = False) -> str:
+    """Return the cells, one a line, with the axes in which they differ."""
+    some = list(cells)
+    differing = differing_axes(some)
+    width = max((len(cell.id) for cell in some), default=0)
+    lines = []
+    for cell in some:
+        axes = "  ".join(one_line(f"{axis}={text}") for axis, text in cell.axes if axis in differing)
+        lines.append(Text().append(cell.id.ljust(width), "bold").append(f"  {axes}"))
+    return printed(lines, colour=colour)
+
+
+def differing_axes(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the axes that have more than one value over these cells, in the order of the first cell."""
+    values: dict[str, set[str]] = {}
+    for cell in cells:
+        for axis, text in cell.axes:
+            values.setdefault(axis, set()).add(text)
+    return tuple(axis for axis, some in values.items() if len(some) > 1)
+
+
+def printed(lines: Iterable[Text], *, colour: bool) -> str:
+    """Return what a console prints, with colours or without; nothing is wrapped, read from the environment or marked up."""
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=10_000,
+        legacy_windows=False,
+        _environ={},
+    )
+    with console.capture() as capture:
+        for line in lines:
+            line.rstrip()
+            console.print(line, soft_wrap=True)
+    return capture.get()

@@ -1,0 +1,264 @@
+"""The verdict: nothing defaults to PASS, ERROR never turns into FAIL, expectations count only where they were met."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from lab.errors import EnvironmentFault, ExitCode, LabError, Untestable
+from lab.model import (
+    AttemptResult,
+    Cell,
+    Deadlines,
+    DirSource,
+    Emulation,
+    Ending,
+    Expectation,
+    Finding,
+    Lto,
+    Make,
+    NotApplicable,
+    Outcome,
+    Result,
+    Severity,
+    Span,
+    StepResult,
+)
+from lab.results import verdict
+from lab.results.verdict import attempt_from_error, attempt_outcome, cell_result, exit_code, fault
+
+CELL = Cell(
+    id="tmpfs",
+    source=DirSource(path="/usr/src/linux"),
+    arch="x86_64",
+    toolchain="gcc-12",
+    lto=Lto.NONE,
+    emulation=Emulation.NATIVE,
+    filesystem="tmpfs",
+    kconfig=(),
+    patches=(),
+    make=Make(),
+    boot=None,
+    repeat=1,
+    deadlines=Deadlines(),
+    ccache=True,
+    expect=None,
+    axes=(),
+)
+
+
+def finding(identity="modpost.undefined", severity=Severity.FAIL, message="needs 'x'", blame=""):
+    return Finding(
+        id=identity,
+        severity=severity,
+        title=identity,
+        message=message,
+        where=Span(file="build.txt", first=7),
+        blame=blame,
+    )
+
+
+def step(name="build", ending=Ending.EXITED, status=0):
+    return StepResult(name=name, ending=ending, status=status, seconds=1.0)
+
+
+def attempt(outcome, *ids, number=1, **facts):
+    found = tuple(finding(identity) for identity in ids)
+    return AttemptResult(number=number, outcome=outcome, reason=f"reason {number}", findings=found, facts=facts)
+
+
+BUILT = (step(),)
+
+
+def outcome_of(findings=(), steps=BUILT, *, not_applicable=(), boot_expected=False, booted=False):
+    return attempt_outcome(findings, not_applicable, steps, boot_expected=boot_expected, booted=booted)
+
+
+# ---------------------------------------------------------------------------------------------------- of an attempt
+
+SEVERITY_SETS = [(), *[(severity,) for severity in Severity], *product(Severity, repeat=2)]
+STEP_SETS = [(), (step(),), (step(status=2),), *[(step(), step("boot", ending, -1)) for ending in Ending]]
+
+
+@pytest.mark.parametrize("severities", SEVERITY_SETS, ids=lambda some: "+".join(some) or "none")
+@pytest.mark.parametrize("steps", STEP_SETS, ids=lambda some: "+".join(f"{s.ending}{s.status}" for s in some) or "none")
+@pytest.mark.parametrize(("boot_expected", "booted"), [*product([False, True], repeat=2)])
+def test_the_whole_table_of_attempts(severities, steps, boot_expected, booted):
+    outcome, reason = outcome_of(
+        [finding(severity=severity) for severity in severities], steps, boot_expected=boot_expected, booted=booted
+    )
+    broken = any(each.ending in verdict.BROKEN_OFF for each in steps)
+    well = steps and all(each.ok for each in steps) and (booted or not boot_expected)
+    if Severity.ERROR in severities or broken:
+        wanted = Outcome.ERROR
+    elif Severity.FAIL in severities:
+        wanted = Outcome.FAIL
+    elif not steps:
+        wanted = Outcome.MISS
+    else:
+        wanted = Outcome.PASS if well else Outcome.ERROR
+    assert outcome is wanted
+    assert reason
+    assert "\n" not in reason
+
+
+def test_a_failed_step_that_nothing_explains_is_not_the_kernels_fault():
+    assert outcome_of(steps=[step(status=2)]) == (
+        Outcome.ERROR,
+        "lab.unexplained: step 'build' exited 2, and no check says why",
+    )
+
+
+def test_a_build_that_was_killed_is_no_failure_of_the_kernel_even_if_modpost_complains():
+    outcome, reason = outcome_of([finding()], [step(ending=Ending.OUT_OF_MEMORY, status=137)])
+    assert outcome is Outcome.ERROR
+    assert "ended by out of memory" in reason
+
+
+def test_a_boot_that_said_nothing_has_not_passed():
+    assert outcome_of(boot_expected=True)[0] is Outcome.ERROR
+
+
+def test_what_could_not_be_looked_at_is_told_beside_a_pass():
+    gap = NotApplicable(check="kallsyms", because="KALLSYMS is not set")
+    assert outcome_of(not_applicable=[gap]) == (Outcome.PASS, "built; not applicable: kallsyms")
+
+
+def test_the_reason_is_the_first_finding_and_the_number_of_the_others():
+    some = [finding("build.failed", message="make failed"), finding(blame="drivers/mcb/mcb.ko"), finding()]
+    assert outcome_of(some)[1] == "modpost.undefined: drivers/mcb/mcb.ko: needs 'x' (and 2 more)"
+
+
+def test_a_reason_stays_one_short_line():
+    reason = outcome_of([finding(message="a\nb\t" + "x" * 100_000)])[1]
+    assert reason.startswith("modpost.undefined: a b x")
+    assert len(reason) < 700
+
+
+# -------------------------------------------------------------------------------------------------------- of a cell
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "wanted"),
+    [
+        ([Outcome.PASS], Outcome.PASS),
+        ([Outcome.FAIL], Outcome.FAIL),
+        ([Outcome.ERROR], Outcome.ERROR),
+        ([Outcome.MISS], Outcome.MISS),
+        ([Outcome.SKIP], Outcome.SKIP),
+        ([Outcome.PASS, Outcome.PASS, Outcome.FAIL], Outcome.FAIL),
+        ([Outcome.PASS, Outcome.ERROR], Outcome.PASS),
+        ([Outcome.ERROR, Outcome.FAIL], Outcome.FAIL),
+        ([Outcome.MISS, Outcome.ERROR], Outcome.ERROR),
+        ([], Outcome.MISS),
+    ],
+)
+def test_attempts_become_one_outcome(outcomes, wanted):
+    some = [attempt(outcome, number=number) for number, outcome in enumerate(outcomes, 1)]
+    assert cell_result(replace(CELL, repeat=max(1, len(some))), some).outcome is wanted
+
+
+def test_an_intermittent_failure_says_how_often():
+    some = [attempt(Outcome.PASS), attempt(Outcome.FAIL, number=2), attempt(Outcome.PASS, number=3)]
+    assert cell_result(replace(CELL, repeat=3), some).reason == "1 of 3 attempts failed: reason 2"
+
+
+def test_a_cell_of_which_attempts_are_missing_has_not_passed():
+    result = cell_result(replace(CELL, repeat=3), [attempt(Outcome.PASS)])
+    assert (result.outcome, result.reason) == (Outcome.MISS, "1 of 3 attempts ran")
+
+
+def test_attempts_lost_to_the_machine_are_told_beside_the_pass():
+    some = [attempt(Outcome.PASS), attempt(Outcome.ERROR, number=2)]
+    assert cell_result(replace(CELL, repeat=2), some).reason == "reason 1; 1 of 2 attempts could not be judged"
+
+
+EXPECTED = Expectation(outcome=Outcome.FAIL, findings=("timestamps.tie",))
+
+
+@pytest.mark.parametrize(
+    ("expect", "made", "wanted"),
+    [
+        (EXPECTED, attempt(Outcome.FAIL, "timestamps.tie"), Outcome.XFAIL),
+        (EXPECTED, attempt(Outcome.FAIL, "timestamps.tie", "modpost.undefined"), Outcome.XFAIL),
+        (EXPECTED, attempt(Outcome.FAIL, "build.compiler"), Outcome.FAIL),
+        (EXPECTED, attempt(Outcome.PASS), Outcome.XPASS),
+        (EXPECTED, attempt(Outcome.ERROR, "timestamps.tie"), Outcome.ERROR),
+        (EXPECTED, attempt(Outcome.MISS), Outcome.MISS),
+        (Expectation(outcome=Outcome.FAIL), attempt(Outcome.FAIL, "any.thing"), Outcome.XFAIL),
+        (Expectation(outcome=Outcome.FAIL, findings=("a.b", "c.d")), attempt(Outcome.FAIL, "a.b"), Outcome.FAIL),
+        (Expectation(outcome=Outcome.ERROR), attempt(Outcome.ERROR), Outcome.XFAIL),
+        (Expectation(outcome=Outcome.ERROR), attempt(Outcome.FAIL), Outcome.FAIL),
+        (Expectation(outcome=Outcome.SKIP), attempt(Outcome.SKIP), Outcome.SKIP),
+        (Expectation(outcome=Outcome.SKIP), attempt(Outcome.PASS), Outcome.XPASS),
+    ],
+)
+def test_an_expectation_counts_only_where_it_was_met(expect, made, wanted):
+    assert cell_result(replace(CELL, expect=expect), [made]).outcome is wanted
+
+
+def test_an_image_that_cannot_be_built_makes_the_cell_an_error_with_its_finding():
+    result = cell_result(CELL, [], EnvironmentFault("no space left", finding="infra.disk-full"))
+    assert (result.outcome, result.reason) == (Outcome.ERROR, "infra.disk-full: no space left")
+    assert result.findings[0].severity is Severity.ERROR
+    assert not result.untestable
+
+
+def test_a_patch_that_does_not_apply_makes_the_cell_untestable():
+    result = cell_result(CELL, [], Untestable("patch 'x' does not apply"))
+    assert result.outcome is Outcome.ERROR
+    assert result.untestable
+
+
+def test_an_attempt_that_could_not_be_configured_makes_the_cell_untestable():
+    assert cell_result(CELL, [attempt_from_error(1, Untestable("'olddefconfig' exited 2"))]).untestable
+
+
+def test_a_kernel_that_lacks_the_feature_is_a_skip():
+    result = cell_result(CELL, [], Untestable("no LTO here", facts=(("lacks", "CONFIG_LTO_CLANG"),)))
+    assert (result.outcome, result.reason) == (Outcome.SKIP, "this kernel lacks CONFIG_LTO_CLANG")
+    assert attempt_from_error(1, Untestable("x", facts=(("lacks", "y"),))).outcome is Outcome.SKIP
+
+
+def test_a_bug_of_ours_keeps_its_traceback():
+    try:
+        raise KeyError("key")
+    except KeyError as error:
+        found = fault(error)
+    assert found.id == "lab.bug"
+    assert "test_a_bug_of_ours" in found.data["traceback"]
+
+
+def test_facts_and_hint_of_an_error_are_kept():
+    found = fault(LabError("no answer", facts=(("socket", "/run/docker.sock"),), hint="start it"))
+    assert found.because == ("socket: /run/docker.sock",)
+    assert found.data["hint"] == "start it"
+
+
+# --------------------------------------------------------------------------------------------------------- of a run
+
+
+def result(outcome, *, untestable=False):
+    return Result(cell="c", outcome=outcome, reason="", untestable=untestable)
+
+
+UNTESTABLE = result(Outcome.ERROR, untestable=True)
+
+
+@pytest.mark.parametrize(
+    ("results", "wanted"),
+    [
+        ([], ExitCode.LAB_FAULT),
+        ([result(Outcome.PASS), result(Outcome.XFAIL), result(Outcome.SKIP)], ExitCode.AS_EXPECTED),
+        ([result(Outcome.FAIL)], ExitCode.KERNEL_FAULT),
+        ([result(Outcome.XPASS)], ExitCode.KERNEL_FAULT),
+        ([result(Outcome.FAIL), result(Outcome.ERROR), UNTESTABLE], ExitCode.KERNEL_FAULT),
+        ([result(Outcome.PASS), result(Outcome.ERROR)], ExitCode.LAB_FAULT),
+        ([result(Outcome.PASS), result(Outcome.MISS)], ExitCode.LAB_FAULT),
+        ([UNTESTABLE], ExitCode.UNTESTABLE),
+        ([UNTESTABLE, result(Outcome.PASS)], ExitCode.UNTESTABLE),
+        ([UNTESTABLE, result(Outcome.ERROR)], ExitCode.LAB_FAULT),
+    ],
+)
+def test_a_run_ends_by_the_table(results, wanted):
+    assert exit_code(results) is wanted
