@@ -1,22 +1,332 @@
-"""Evidence: what an attempt, or a plain `make`, left behind; read lazily, absent is None.
+"""Evidence: what an attempt, or a plain `make`, left behind; read lazily, absent is None or empty.
 
 Two shapes of folder give the same facts:
-- an *output directory* of kbuild (what O= named, or a tree built in place);
+- an *output directory* of kbuild (what O= named, or a tree built in place), also one that a stranger sent;
 - an *evidence folder* `results/<run>/<cell>/<attempt>/`, which the lab packed from an output directory (see pack()).
 """
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+from enum import Enum
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from lab.errors import UsageError
+from lab.evidence import autoksyms, commands, exports, log, mtimes, objects, packing, writes
+from lab.evidence.autoksyms import StaleExport
+from lab.evidence.log_facts import BuildLog
+from lab.evidence.text import text_of
+from lab.model import Ending, StepResult
+
+_ATTEMPT_FILES = ("record.json", "commands.jsonl", "mtimes.tsv")
+_OUTPUT_FILES = (
+    ".config", "include/config/auto.conf", "include/generated/autoconf.h", "vmlinux", "vmlinux.o", "Module.symvers",
+    "modules.order",
+)  # fmt: skip
+_BARE_FILES = ("build.txt", "console.txt", "config.txt", "steps.json", "result.json")
+# Evidence-folder name -> names in an output directory, best first.
+_IN_OUTPUT = {
+    "config.txt": (".config",),
+    "build.txt": ("build.txt", "build.log", "make.log"),
+    "console.txt": ("console.txt", "console.log"),
+    "autoksyms.h": (autoksyms.LIST,),
+}
+_SAFE_MODULE = re.compile(r"(?!/)(?!.*(?:^|/)\.\.(?:/|$))[^\0]+")
+
+
+class Shape(Enum):
+    """What kind of folder the evidence is."""
+
+    OUTPUT = "output directory"
+    ATTEMPT = "evidence folder"
+
+
+def shape_of(root: Path) -> Shape:
+    """Find out what a folder is from what it holds, whatever its name. Raises UsageError if it is neither."""
+    if not root.is_dir():
+        raise UsageError(f"no folder '{root}'")
+    for shape, names in ((Shape.ATTEMPT, _ATTEMPT_FILES), (Shape.OUTPUT, _OUTPUT_FILES), (Shape.ATTEMPT, _BARE_FILES)):
+        if any((root / name).is_file() for name in names):
+            return shape
+    raise UsageError(
+        f"'{root}' is neither a kernel's output directory nor an evidence folder",
+        facts=(
+            ("output", "has none of " + ", ".join(_OUTPUT_FILES)),
+            ("folder", "has none of " + ", ".join(_ATTEMPT_FILES)),
+        ),
+        hint="give the directory that O= named, or results/<run>/<cell>/<attempt>",
+    )
 
 
 class Evidence:
     """Facts about one build and, if there was one, its boot. Every property is read at most once."""
 
     def __init__(self, root: Path) -> None:
+        """Find out the shape of `root`. Raises UsageError if it is neither an output directory nor an evidence folder."""
         self.root = root
+        self.shape = shape_of(root)
 
     def file(self, name: str) -> Path | None:
-        """Return the path of a piece of evidence by its evidence-folder name ("build.txt", "console.txt"), or None."""
+        """Return the path of a piece of evidence by its evidence-folder name ("build.txt", "System.map"), or None.
+
+        Only regular files inside the folder count: a link in a stranger's directory must not lead us to other files.
+        """
+        names = (name,) if self.shape is Shape.ATTEMPT else _IN_OUTPUT.get(name, (name,))
+        return next((path for known in names if (path := self._inside(known)) is not None), None)
+
+    def _inside(self, name: str) -> Path | None:
         path = self.root / name
-        return path if path.is_file() else None
+        try:
+            if path.is_symlink() or not path.is_file():
+                return None
+            return path if path.parent.resolve().is_relative_to(self._resolved_root) else None
+        except (OSError, ValueError, RuntimeError):
+            return None
+
+    @cached_property
+    def _resolved_root(self) -> Path:
+        return self.root.resolve()
+
+    def name_of(self, path: Path) -> str:
+        """Return a path of the evidence relative to the folder, for a Span."""
+        return path.relative_to(self.root).as_posix()
+
+    # ------------------------------------------------------------------------------------------ what was run
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """record.json: what was really run; {} if there is none."""
+        value = _json(self.file("record.json"))
+        return value if isinstance(value, dict) else {}
+
+    @cached_property
+    def steps(self) -> tuple[StepResult, ...]:
+        """steps.json: how each step ended, in order."""
+        value = _json(self.file("steps.json"))
+        rows = value.get("steps") if isinstance(value, dict) else value
+        found = (_step(row) for row in rows if isinstance(row, dict)) if isinstance(rows, list) else ()
+        return tuple(step for step in found if step is not None)
+
+    @cached_property
+    def config_text(self) -> str | None:
+        """The .config as it was built."""
+        return text_of(self.file("config.txt"))
+
+    @cached_property
+    def config(self) -> dict[str, str]:
+        """Symbol without CONFIG_ -> "y", "m", "n" (is not set), or the value as written."""
+        return exports.parsed_config(self.config_text)
+
+    @cached_property
+    def kernel_version(self) -> str:
+        """The release that .config names, "6.1.192"; "" if unknown."""
+        return exports.kernel_version(self.config_text)
+
+    @cached_property
+    def build_log(self) -> Path | None:
+        """What configure and make printed."""
+        return self.file("build.txt")
+
+    @cached_property
+    def log(self) -> BuildLog | None:
+        """What the build log says, as typed facts; None if there is no log."""
+        try:
+            return log.read(self.build_log) if self.build_log is not None else None
+        except OSError:
+            return None
+
+    @cached_property
+    def console(self) -> Path | None:
+        """What the booted kernel printed."""
+        return self.file("console.txt")
+
+    # ------------------------------------------------------------------------------------------ times and order
+
+    @cached_property
+    def tree(self) -> mtimes.Tree:
+        """Times of the whole output directory, as they were when it was packed (or now)."""
+        return mtimes.scan(self.root) if self.shape is Shape.OUTPUT else mtimes.read_tsv(self.file("mtimes.tsv"))
+
+    @property
+    def mtimes(self) -> Mapping[str, int]:
+        """Path relative to O= -> mtime in ns."""
+        return self.tree.times
+
+    @cached_property
+    def granularity_ns(self) -> int | None:
+        """What the record measured, else what the tree's own times show (1 ns, 1 s or 2 s), None if that is too little."""
+        measured = _find(self.record, "granularity_ns")
+        if isinstance(measured, int) and not isinstance(measured, bool) and 0 < measured < 1 << 62:
+            return measured
+        built = (time for path, time in self.mtimes.items() if path.endswith((".o", ".cmd")))
+        return mtimes.inferred_granularity_ns(built)
+
+    @cached_property
+    def writes(self) -> tuple[writes.Write, ...] | None:
+        """The order of writes while the build ran, None if nobody watched."""
+        return writes.read_writes(self.file("writes.tsv"))
+
+    @cached_property
+    def commands(self) -> tuple[commands.Command, ...]:
+        """Every .cmd file of the tree, by its path."""
+        if self.shape is Shape.ATTEMPT:
+            return commands.read_jsonl(self.file("commands.jsonl"))
+        files = sorted(filter(commands.is_command_file, self.mtimes))
+        return tuple(commands.read_commands(self.root, files))
+
+    # ------------------------------------------------------------------------------------------ exports
+
+    @cached_property
+    def autoksyms(self) -> frozenset[str] | None:
+        """Symbols in autoksyms.h (4.7 … 6.4 with TRIM_UNUSED_KSYMS), None without that file."""
+        return autoksyms.read_list(self.file("autoksyms.h"))
+
+    @cached_property
+    def adjust_script(self) -> str | None:
+        """Text of the kernel's scripts/adjust_autoksyms.sh, None if it has none or the source cannot be found."""
+        if self.shape is Shape.ATTEMPT:
+            return text_of(self.file(autoksyms.SCRIPT), 1 << 20)
+        return packing.script_text(self.root)
+
+    @cached_property
+    def symvers(self) -> tuple[exports.Export, ...]:
+        """Module.symvers: every export of vmlinux and the modules."""
+        return exports.read_symvers(self.file("Module.symvers"))
+
+    @cached_property
+    def objects(self) -> Mapping[str, objects.ObjectFacts]:
+        """Path -> facts, of the objects that vmlinux and the modules are linked from, and of modules that were not linked."""
+        if self.shape is Shape.ATTEMPT:
+            found = objects.read_jsonl(self.file("objects.jsonl"))
+        else:
+            found = tuple(packing.object_facts(self.root, self.mtimes, self.commands, self.modules_order))
+        return {facts.path: facts for facts in found}
+
+    @cached_property
+    def stale_exports(self) -> tuple[StaleExport, ...]:
+        """Objects whose exports contradict autoksyms.h."""
+        granularity_ns = self.granularity_ns or 1
+        return autoksyms.stale_exports(self.commands, self.objects, self.autoksyms, self.mtimes, granularity_ns)
+
+    # ------------------------------------------------------------------------------------------ modules and vmlinux
+
+    @cached_property
+    def modules_order(self) -> tuple[str, ...]:
+        """Modules that the build should make, as .ko paths relative to O=."""
+        named = exports.modules_order(self.file("modules.order"))
+        return tuple(path for path in named if _SAFE_MODULE.fullmatch(path))
+
+    @cached_property
+    def modules(self) -> tuple[exports.Module, ...]:
+        """The modules of modules.order, linked or not."""
+        return tuple(self._module(path) for path in self.modules_order)
+
+    def _module(self, path: str) -> exports.Module:
+        name = path.rpartition("/")[2].removesuffix(".ko").replace("-", "_")
+        linked = self._inside(path if self.shape is Shape.OUTPUT else f"modules/{path}")
+        if self.mtimes.get(path, 0) < self.mtimes.get(path.removesuffix(".ko") + ".o", 0):
+            linked = None  # left over from an earlier build: this one stopped before it was linked again
+        file = linked or (self._inside(path.removesuffix(".ko") + ".o") if self.shape is Shape.OUTPUT else None)
+        facts = self.objects.get(path.removesuffix(".ko") + ".o")
+        if linked is not None:
+            facts = objects.object_facts(linked, path)
+        if facts is None:
+            return exports.Module(
+                path=path, file=file, name=name, unreadable="neither the module nor its object is there"
+            )
+        info = exports.modinfo_of(linked) if linked is not None else ()
+        return exports.Module(
+            path=path,
+            file=file,
+            name=name,
+            depends=tuple(one for key, value in info if key == "depends" for one in value.split(",") if one),
+            undefined=tuple(symbol for symbol in facts.undefined if not exports.ignored(symbol)),
+            exports=facts.ksymtab,
+            namespaces=tuple(value for key, value in info if key == "import_ns"),
+            unreadable=facts.unreadable,
+        )
+
+    @cached_property
+    def vmlinux(self) -> Path | None:
+        """The linked kernel with its symbols; in an evidence folder packed as vmlinux.zst (elf.open_elf reads both)."""
+        return self.file("vmlinux") or self.file("vmlinux.zst")
+
+    @cached_property
+    def system_map(self) -> Path | None:
+        """System.map of the final link."""
+        return self.file("System.map")
+
+    @cached_property
+    def kallsyms_maps(self) -> tuple[Path, ...]:
+        """The maps that the kallsyms passes were made from, as far as they were kept, by name."""
+        folder = self.root / "kallsyms" if self.shape is Shape.ATTEMPT else self.root
+        found = (
+            self._inside(self.name_of(path))
+            for path in sorted(folder.glob(".tmp_*"))
+            if packing.is_kallsyms_map(path.name)
+        )
+        return tuple(path for path in found if path is not None)
+
+
+def _json(path: Path | None) -> Any:
+    text = text_of(path)
+    try:
+        return json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find(record: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a key at the top of the record or one level down (a record groups what was measured)."""
+    inner = (value for value in record.values() if isinstance(value, dict))
+    return next((group[key] for group in (record, *inner) if key in group), None)
+
+
+def _step(row: Mapping[str, Any]) -> StepResult | None:
+    try:
+        return StepResult(
+            name=str(row["name"]),
+            ending=Ending(row["ending"]),
+            status=int(row["status"]),
+            seconds=float(row.get("seconds", 0.0)),
+            argv=tuple(map(str, row.get("argv") or ())),
+            bytes_free=_whole(row.get("bytes_free")),
+            inodes_free=_whole(row.get("inodes_free")),
+            detail=str(row.get("detail", "")),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def pack(out: Path, folder: Path, *, source: Path, writes: Path | None) -> None:
+    """Copy and derive from the output directory `out` what the evidence folder needs; works on failed and half builds too.
+
+    folder: exists; files appear there by atomic rename. source: the kernel tree. writes: the record of the order of writes,
+    None if nobody watched. Never follows a link out of `out`, takes regular files of bounded size only.
+    Raises OSError if `folder` cannot be written.
+    """
+    evidence = Evidence(out) if _is_output(out) else None
+    if writes is not None:
+        packing.copy(writes, folder / "writes.tsv")
+    if evidence is None:
+        return
+    packing.write_lines(folder / "mtimes.tsv", mtimes.tsv(evidence.tree))
+    packing.write_lines(folder / "commands.jsonl", commands.jsonl(evidence.commands))
+    packing.write_lines(folder / "objects.jsonl", objects.jsonl(evidence.objects.values()))
+    packing.copy_files(evidence.root, evidence.mtimes, folder, evidence.modules_order)
+    packing.copy(source / autoksyms.SCRIPT, folder / autoksyms.SCRIPT)
+
+
+def _is_output(out: Path) -> bool:
+    try:
+        return shape_of(out) is Shape.OUTPUT
+    except UsageError:
+        return False

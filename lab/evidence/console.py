@@ -1,0 +1,338 @@
+"""Read a kernel's console, once, forwards, in bounded memory: read(path) or read_lines(lines) gives a ConsoleLog.
+
+What is read: crash reports (each with its title, its guilty function, its trace), the markers of the lab's own init, the
+reboots, and the last lines. A report is opened by a row of lab.evidence.console_rows, collects the lines below it, and
+ends with its end marker, with another head, or when it has REPORT_LINES. Everything else is passed over by substring
+tests, so that a flood of 100 MB is read and not kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.evidence import console_rows as rows
+from lab.evidence.console_frames import MODULES, TAINTED, Frame, frame, guilty, traces
+from lab.evidence.console_rows import Category, Row
+from lab.evidence.log import ANSI, BATCH_LINES, LINE_BYTES, split_lines
+
+REPORT_LINES = 400
+CRASHES_LIMIT = 50
+LOADS_LIMIT = 20_000
+TAIL_LINES = 40
+GROUP_LINES = 256
+TEXT_LIMIT = 1000
+SAME_LINES = 20
+"""Two CPUs that run into the same trouble print their heads within so many lines, before either prints its trace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """One crash report. at, last: lines of the console, from 1. function, module: "" if the report does not say.
+
+    modules: linked in, at most 500. tainted: the flags, "" if not tainted, or not said. panic: the reason, if it ended in
+    a panic. text: the report's first line; excerpt: its first lines.
+    """
+
+    category: Category
+    title: str
+    at: int
+    last: int
+    text: str
+    function: str = ""
+    module: str = ""
+    panic: str = ""
+    modules: tuple[str, ...] = ()
+    tainted: str = ""
+    trace: tuple[Frame, ...] = ()
+    excerpt: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleLoad:
+    """What became of one module of the initramfs. outcome: "ok", "fail", or "begun" if nothing followed. path: as in O=."""
+
+    path: str
+    at: int
+    last: int
+    outcome: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleLog:
+    """Everything that one console says.
+
+    lines, bytes: how much there was; said: whether anything but firmware banners and blanks. kernel_at: line of the first
+    "Linux version", 0 if none. announced: modules that our init means to load, None if it did not start. done: (ok, fail)
+    of its last marker, None if it did not get there. full: there were CRASHES_LIMIT crashes, and what came after is not told.
+    """
+
+    lines: int = 0
+    bytes: int = 0
+    said: bool = False
+    kernel_at: int = 0
+    boots: int = 0
+    announced: int | None = None
+    loads: tuple[ModuleLoad, ...] = ()
+    done: tuple[int, int] | None = None
+    crashes: tuple[Crash, ...] = ()
+    tail: tuple[str, ...] = ()
+    full: bool = False
+
+    @property
+    def pending(self) -> ModuleLoad | None:
+        """The module that was being loaded when the console ended, or None."""
+        last = self.loads[-1] if self.loads else None
+        return last if last and last.outcome == "begun" else None
+
+
+# ------------------------------------------------------------------------------------------------------------- one line
+
+PREFIX = re.compile(
+    r"(?:\*\* \d+ printk messages dropped \*\* ?)?(?:<\d{1,3}>)?(?:\[ *\d+\.\d{3,9}\] ?)?(?:\[ *[TC]\d+\] ?)?(?:c\d +\d+ )?"
+)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def clean(line: bytes) -> str:
+    """Decode a line and take off colours, CR, printk's time, caller and level."""
+    text = line[:LINE_BYTES].decode("utf-8", "replace")
+    if "\x1b" in text:
+        text = ANSI.sub("", text)
+    text = CONTROL.sub("", text.strip("\r"))[:TEXT_LIMIT]
+    match = PREFIX.match(text)
+    return text[match.end() :] if match else text
+
+
+INIT = re.compile(
+    r".*?lab-init: (?:(?P<word>begin|ok|fail) (?P<number>\d{1,6})/\d{1,6} (?P<path>\S+)(?: (?P<error>.*))?"
+    r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
+)
+FIRMWARE = re.compile(
+    r"\s*(?:$|SeaBIOS|iPXE|Booting from|.{0,40}(?:\x1b|c\[)|U-Boot|OpenSBI|EDK|UEFI|BdsDxe|qemu-system|Loading|PCI:)"
+)
+REBOOT = re.compile(r".*Linux version \d+\.\d+")
+RESET = re.compile(r"\s*(?:SeaBIOS \(version|U-Boot \d|OpenSBI v)")
+GOODBYE = re.compile(r".*reboot: (?:Restarting|machine restart|Power down|System halted)|.*Rebooting in \d+ seconds")
+
+MARKERS = (b"lab-init: ", b"Linux version", b"SeaBIOS", b"U-Boot", b"OpenSBI", b"reboot: ", b"Rebooting in")
+NEEDLES = (*rows.NEEDLES, *MARKERS)
+
+
+class _Report:
+    """A report that is being collected."""
+
+    def __init__(self, row: Row, match: re.Match[str], text: str, at: int) -> None:
+        self.row, self.match, self.at, self.last = row, match, at, at
+        self.lines = [text]
+        self.panic = ""
+        self.ended = False
+
+    def add(self, text: str, at: int) -> None:
+        """Take a line below the head."""
+        self.last = at
+        if len(self.lines) < REPORT_LINES:
+            self.lines.append(text)
+        if found := rows.PANIC.match(text):
+            self.panic = self.panic or found["reason"]
+        if rows.END.match(text) or at - self.at > REPORT_LINES:
+            self.ended = True
+
+    def continues(self, row: Row, text: str, at: int) -> bool:
+        """Whether another head belongs to this report: its oops line, its panic, or the same trouble of another CPU."""
+        if panic := rows.PANIC.match(text):
+            return self.row.category is not Category.WARNING or bool(rows.OWN_PANIC.search(panic["reason"]))
+        if rows.FOLLOWERS.match(text):
+            return True
+        return row is self.row and at - self.at < SAME_LINES and not any(frame(line) for line in self.lines[1:])
+
+    def crash(self) -> Crash:
+        """Say what the report is about."""
+        named = {name: value for name, value in self.match.groupdict().items() if value}
+        blamed = guilty(self.row.where, named.get("f", ""), self.lines)
+        trace = next(iter(traces(self.lines[1:])), [])
+        modules, tainted = self._state()
+        return Crash(
+            category=self.row.category, title=self._title(blamed.function if blamed else "corrupted"), at=self.at,
+            last=self.last, text=self.lines[0], function=blamed.function if blamed else "",
+            module=blamed.module if blamed else "", panic=self.panic, modules=modules, tainted=tainted,
+            trace=tuple(trace[:64]), excerpt=tuple(self.lines[:40]),
+        )  # fmt: skip
+
+    def _title(self, function: str) -> str:
+        words = {str(index): value or "" for index, value in enumerate(self.match.groups(), start=1)}
+        detail = ""
+        if self.row.detail:
+            found = next((hit for line in self.lines if (hit := self.row.detail.search(line))), None)
+            detail = found["d"] if found else ""
+        return re.sub(r" +", " ", self.row.title.format(*("", *words.values()), f=function, d=detail)).strip()
+
+    def _state(self) -> tuple[tuple[str, ...], str]:
+        modules: tuple[str, ...] = ()
+        tainted = ""
+        for line in self.lines:
+            if not modules and (found := MODULES.match(line)):
+                modules = tuple(name.partition("(")[0] for name in found["modules"].split()[:500])
+            if not tainted and (found := TAINTED.match(line)):
+                tainted = " ".join((found["flags"] or "").split())
+        return modules, tainted
+
+
+class _Reader:
+    """The state of one reading."""
+
+    def __init__(self) -> None:
+        self.at = self.bytes = self.kernel_at = self.boots = 0
+        self.said = self.ran = self.announced_reboot = self.full = False
+        self.announced: int | None = None
+        self.done: tuple[int, int] | None = None
+        self.loads: list[ModuleLoad] = []
+        self.crashes: list[Crash] = []
+        self.report: _Report | None = None
+        self.needles: tuple[bytes, ...] = NEEDLES
+        self.tail: deque[bytes] = deque(maxlen=TAIL_LINES)
+
+    def take(self, lines: list[bytes]) -> None:
+        """Read the next lines; groups of them in which no needle stands are passed over at once."""
+        for start in range(0, len(lines), GROUP_LINES):
+            group = lines[start : start + GROUP_LINES]
+            text = b"\n".join(group)
+            self.bytes += len(text) + 1
+            if self.report or not self.said or any(needle in text for needle in self.needles):
+                self._take_each(group)
+            else:
+                self.at += len(group)
+        self.tail.extend(lines[-TAIL_LINES:])
+
+    def _take_each(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self.at += 1
+            telling = any(needle in line for needle in self.needles)
+            if self.report or not self.said or telling:
+                self._read(clean(line), telling)
+
+    def _read(self, text: str, telling: bool) -> None:
+        if not self.said and not FIRMWARE.match(text):
+            self.said = True
+            self.ran = self.boots == 0 and not REBOOT.match(text)
+        if "lab-init: " in text and (marker := INIT.match(text)):
+            self._marker(marker)
+            return
+        if REBOOT.match(text) or RESET.match(text):
+            self._booted(text)
+            return
+        if GOODBYE.match(text):
+            self.announced_reboot = True
+        row, match = head(text) if telling else (None, None)
+        if self.report:
+            if row is None or self.report.continues(row, text, self.at):
+                self.report.add(text, self.at)
+                if self.report.ended:
+                    self._close()
+                return
+            self._close()
+        if row is not None and match is not None:
+            if (panic := rows.PANIC.match(text)) and self._belongs(panic["reason"]):
+                return
+            if not self.full:
+                self.report = _Report(row, match, text, self.at)
+
+    def _belongs(self, reason: str) -> bool:
+        """Whether a panic ends the story of the crash before it, whose report had already ended."""
+        last = self.crashes[-1] if self.crashes else None
+        if last is None or self.at - last.last > REPORT_LINES:
+            return False
+        if last.category is Category.WARNING and not rows.OWN_PANIC.search(reason):
+            return False
+        if not last.panic:
+            self.crashes[-1] = replace(last, panic=reason, last=self.at)
+        return True
+
+    def _booted(self, text: str) -> None:
+        """Note a start of the machine; one that nobody announced, after something had run, is a crash of its own."""
+        self._close()
+        again = self.kernel_at > 0 if REBOOT.match(text) else self.ran
+        if again and not self.crashes and not self.announced_reboot and not self.done:
+            self.crashes.append(
+                Crash(category=Category.REBOOT, title="unexpected kernel reboot", at=self.at, last=self.at, text=text)
+            )
+        if REBOOT.match(text):
+            self.kernel_at = self.kernel_at or self.at
+            self.boots += 1
+
+    def _marker(self, marker: re.Match[str]) -> None:
+        self._close()
+        if marker["modules"]:
+            self.announced = int(marker["modules"])
+        elif marker["ok"]:
+            self.done = (int(marker["ok"]), int(marker["fail"]))
+        elif len(self.loads) < LOADS_LIMIT:
+            self._load(marker["word"], marker["path"], (marker["error"] or "").strip())
+
+    def _load(self, word: str, path: str, error: str) -> None:
+        begun = bool(self.loads) and self.loads[-1].path == path and self.loads[-1].outcome == "begun"
+        at = self.loads[-1].at if begun else self.at
+        load = ModuleLoad(path=path, at=at, last=self.at, outcome="begun" if word == "begin" else word, error=error)
+        if begun:
+            self.loads[-1] = load
+        else:
+            self.loads.append(load)
+
+    def _close(self) -> None:
+        if self.report:
+            self.crashes.append(self.report.crash())
+            self.full = len(self.crashes) >= CRASHES_LIMIT
+            self.needles = MARKERS if self.full else NEEDLES
+        self.report = None
+
+    def log(self) -> ConsoleLog:
+        """Return what was read."""
+        self._close()
+        return ConsoleLog(
+            lines=self.at, bytes=self.bytes, said=self.said, kernel_at=self.kernel_at, boots=self.boots,
+            announced=self.announced, loads=tuple(self.loads), done=self.done, crashes=tuple(self.crashes),
+            tail=tuple(clean(line) for line in self.tail), full=self.full,
+        )  # fmt: skip
+
+
+def head(text: str) -> tuple[Row | None, re.Match[str] | None]:
+    """Return the row whose head this line is, and the match."""
+    if rows.HARMLESS.match(text):
+        return None, None
+    for row in rows.ROWS:
+        if match := row.head.match(text):
+            return row, match
+    return None, None
+
+
+def read(path: Path) -> ConsoleLog:
+    """Read a console file. Raises LabError if it cannot be opened; whatever its bytes are, reading them raises nothing."""
+    reader = _Reader()
+    try:
+        with path.open("rb") as stream:
+            for lines in split_lines(stream):
+                reader.take(lines)
+    except OSError as error:
+        raise LabError(f"cannot read the console {path.name!r}", facts=(("because", str(error.strerror)),)) from error
+    return reader.log()
+
+
+def read_lines(lines: Iterable[str | bytes]) -> ConsoleLog:
+    """Read a console from lines, with or without their newline."""
+    reader = _Reader()
+    encoded = (line.encode("utf-8", "replace") if isinstance(line, str) else line for line in lines)
+    bounded = (line[:LINE_BYTES].rstrip(b"\n") for line in encoded)
+    while batch := list(islice(bounded, BATCH_LINES)):
+        reader.take(batch)
+    return reader.log()
+
+
+def read_text(text: str) -> ConsoleLog:
+    """Read a console that is already in memory."""
+    return read_lines(text.removesuffix("\n").split("\n") if text else ())

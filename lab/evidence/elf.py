@@ -1,0 +1,215 @@
+"""A bounded reader of ELF files: section headers, symbol tables, .modinfo; 32 and 64 bit, both byte orders.
+
+Every length and offset in the file is held against the file's real size before anything is read; what does not fit is
+Unreadable with a reason. Nothing is mapped: a file that shrinks while it is read must not kill us with SIGBUS.
+Source: elf(5); gABI, "Section Header", e_shnum and e_shstrndx escapes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from lab.evidence.text import opened
+
+MAX_SECTIONS = 1 << 20
+MAX_SECTION_BYTES = 1 << 30
+MAX_NAME_BYTES = 4096
+MAX_UNPACKED_BYTES = 4 << 30
+
+SHT_SYMTAB, SHT_NOBITS = 2, 8
+SHN_UNDEF = 0
+STB_GLOBAL, STB_WEAK = 1, 2
+EM_SPARC_FAMILY = (2, 18, 43)  # EM_SPARC, EM_SPARC32PLUS, EM_SPARCV9
+STT_SPARC_REGISTER = 13
+
+_SECTION = {
+    True: "name:u4 type:u4 flags:u8 addr:u8 offset:u8 size:u8 link:u4 info:u4 align:u8 entsize:u8",
+    False: "name:u4 type:u4 flags:u4 addr:u4 offset:u4 size:u4 link:u4 info:u4 align:u4 entsize:u4",
+}
+_SYMBOL = {
+    True: "name:u4 info:u1 other:u1 shndx:u2 value:u8 size:u8",
+    False: "name:u4 value:u4 size:u4 info:u1 other:u1 shndx:u2",
+}
+
+
+def _row(layout: str, byte_order: str) -> np.dtype[np.void]:
+    return np.dtype([(name, byte_order + kind) for name, _, kind in (field.partition(":") for field in layout.split())])
+
+
+class UnreadableError(Exception):
+    """A file that is no ELF file, or a damaged one. str() says why, in words that can follow "cannot read X: "."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One section header. offset and size in bytes, in the file; not yet checked against its end."""
+
+    name: str
+    type: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    entsize: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symbols:
+    """The symbol table, without its first (null) entry: arrays of equal length, in file order.
+
+    values, sizes: unsigned. binds, types: STB_*, STT_*. sections: st_shndx as stored (0 undefined, 0xfff1 absolute).
+    """
+
+    name_offsets: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.uint64]
+    sizes: npt.NDArray[np.uint64]
+    binds: npt.NDArray[np.uint8]
+    types: npt.NDArray[np.uint8]
+    sections: npt.NDArray[np.uint16]
+    strings: bytes = field(repr=False)
+
+    def names(self, which: npt.NDArray[np.bool_] | None = None) -> list[str]:
+        """Return the names of all symbols, or of those marked in `which`; "" for an offset outside the string table."""
+        offsets = self.name_offsets if which is None else self.name_offsets[which]
+        strings, names = self.strings, []
+        for offset in offsets.tolist():
+            # A name that does not end within the bound is a trick: a million of them would fill the memory.
+            end = strings.find(b"\0", offset, offset + MAX_NAME_BYTES)
+            names.append(strings[offset:end].decode("utf-8", "surrogateescape") if end >= 0 else "")
+        return names
+
+
+class Elf:
+    """An open ELF file. machine: EM_*; type: ET_* (1 relocatable, 2 executable, 3 shared)."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        ident = self._read(0, 16, "the identification")
+        if ident[:4] != b"\x7fELF":
+            raise UnreadableError("it is not an ELF file")
+        if ident[4] not in (1, 2) or ident[5] not in (1, 2):
+            raise UnreadableError(f"unknown ELF class {ident[4]} or byte order {ident[5]}")
+        self.is_64 = ident[4] == 2
+        self.byte_order = "<" if ident[5] == 1 else ">"
+        header = self._read(16, 48 if self.is_64 else 36, "the header")
+        fields = struct.unpack(self.byte_order + ("HHIQQQIHHHHHH" if self.is_64 else "HHIIIIIHHHHHH"), header)
+        self.type, self.machine = fields[0], fields[1]
+        self.sections = self._sections(fields[5], fields[10], fields[11], fields[12])
+
+    def _read(self, offset: int, size: int, what: str) -> bytes:
+        if offset < 0 or size > MAX_SECTION_BYTES or offset + size > self._size:
+            raise UnreadableError(f"{what} ({size} bytes at {offset}) reaches beyond the file ({self._size} bytes)")
+        data = os.pread(self._file.fileno(), size, offset)
+        if len(data) != size:
+            raise UnreadableError(f"{what} could not be read whole: the file shrank")
+        return data
+
+    def _sections(self, offset: int, entry_size: int, count: int, strings_index: int) -> tuple[Section, ...]:
+        row = _row(_SECTION[self.is_64], self.byte_order)
+        if not offset:
+            return ()
+        if entry_size != row.itemsize:
+            raise UnreadableError(f"section headers of {entry_size} bytes, expected {row.itemsize}")
+        first = np.frombuffer(self._read(offset, row.itemsize, "the first section header"), row)[0]
+        count = count or int(first["size"])
+        strings_index = int(first["link"]) if strings_index == 0xFFFF else strings_index
+        if count > MAX_SECTIONS:
+            raise UnreadableError(f"{count} sections are more than a kernel object has")
+        table = np.frombuffer(self._read(offset, count * row.itemsize, "the section headers"), row)
+        if strings_index >= count:
+            raise UnreadableError(f"the section names are in section {strings_index} of {count}")
+        strings = self._read(
+            int(table[strings_index]["offset"]), int(table[strings_index]["size"]), "the section names"
+        )
+        return tuple(self._section(header, strings) for header in table)
+
+    @staticmethod
+    def _section(header: np.void, strings: bytes) -> Section:
+        start = int(header["name"])
+        end = strings.find(b"\0", start, start + MAX_NAME_BYTES)
+        name = strings[start:end].decode("utf-8", "surrogateescape") if end >= 0 else ""
+        numbers = {key: int(header[key]) for key in ("type", "flags", "offset", "size", "link", "entsize")}
+        return Section(name=name, **numbers)
+
+    def section(self, name: str) -> Section | None:
+        """Return the first section of that name, or None."""
+        return next((section for section in self.sections if section.name == name), None)
+
+    def data(self, section: Section) -> bytes:
+        """Return the section's bytes; b"" where it has none in the file (.bss)."""
+        if section.type == SHT_NOBITS:
+            return b""
+        return self._read(section.offset, section.size, f"section {section.name!r}")
+
+    def symbols(self) -> Symbols | None:
+        """Return the symbol table, or None if the file has none (stripped)."""
+        table = next((section for section in self.sections if section.type == SHT_SYMTAB), None)
+        if table is None:
+            return None
+        row = _row(_SYMBOL[self.is_64], self.byte_order)
+        if table.entsize != row.itemsize or table.size % row.itemsize:
+            raise UnreadableError(f"a symbol table of {table.size} bytes with entries of {table.entsize}")
+        if table.link >= len(self.sections):
+            raise UnreadableError(f"the symbol names are in section {table.link} of {len(self.sections)}")
+        rows = np.frombuffer(self.data(table), row)[1:]
+        info = rows["info"]
+        return Symbols(
+            name_offsets=rows["name"].astype(np.uint32),
+            values=rows["value"].astype(np.uint64),
+            sizes=rows["size"].astype(np.uint64),
+            binds=info >> np.uint8(4),
+            types=info & np.uint8(15),
+            sections=rows["shndx"].astype(np.uint16),
+            strings=self.data(self.sections[table.link]),
+        )
+
+    def modinfo(self) -> tuple[tuple[str, str], ...]:
+        """Return .modinfo as (key, value) pairs in file order: ("depends", "mcb"), ("import_ns", "MCB")."""
+        section = self.section(".modinfo")
+        if section is None:
+            return ()
+        texts = (text.decode("utf-8", "surrogateescape") for text in self.data(section).split(b"\0") if b"=" in text)
+        return tuple((key, value) for key, _, value in (text.partition("=") for text in texts))
+
+
+@contextmanager
+def open_elf(path: Path) -> Iterator[Elf]:
+    """Open an ELF file, also one packed with zstd (NAME.zst).
+
+    Raises UnreadableError for whatever is wrong with it, here and in the methods of Elf.
+    """
+    try:
+        with opened(path) as file:
+            if path.suffix != ".zst":
+                yield Elf(file)
+                return
+            with tempfile.TemporaryFile() as plain:
+                _unpack(file, plain)
+                yield Elf(plain)
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+
+
+def _unpack(packed: BinaryIO, plain: BinaryIO) -> None:
+    total = 0
+    try:
+        for piece in zstandard.ZstdDecompressor(max_window_size=1 << 27).read_to_iter(packed):
+            total += len(piece)
+            if total > MAX_UNPACKED_BYTES:
+                raise UnreadableError(f"it unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+            plain.write(piece)
+    except zstandard.ZstdError as error:
+        raise UnreadableError(f"damaged zstd data: {error}") from error
+    plain.flush()

@@ -1,0 +1,396 @@
+"""One line of a kbuild log -> at most a few facts: the texts of compilers, linkers, make, modpost and the machine.
+
+Everything is anchored or specific enough that the quoted command lines of `make V=1` and the source lines that compilers
+quote do not match. Texts and their sources: docs/architecture.md names the collection; each row cites its program.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lab.evidence.log_facts import (
+    CompilerError,
+    Fact,
+    InfraKind,
+    InfraLine,
+    KallsymsLine,
+    KconfigError,
+    KsymsSummary,
+    LinkerError,
+    LinkKind,
+    ModpostKind,
+    ModpostLine,
+    ObjtoolLine,
+    ToolCrash,
+    ToolError,
+)
+
+QUOTE = "[`'\"‘’“”]"  # GCC and GNU ld quote with typographic signs in a UTF-8 locale, with `' in C
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a line may look back at. before(n): the n cleaned lines above it, newest last. link: object and function of
+    ld's last "in function" line."""
+
+    before: Callable[[int], Sequence[str]]
+    link: tuple[str, str] = ("", "")
+
+
+Recogniser = Callable[[str, int, Context], Fact | None]
+
+# ---------------------------------------------------------------------------------------------------- not diagnostics
+
+# A command line: `+ cmd` of `sh -x`, kbuild's V=1 lines, tools called with options. gcc's own messages say `gcc: …`.
+COMMAND = re.compile(
+    r"\s*(?:\++ |set -e|\(?\{? ?(?:echo|printf|cat|if|test|for|mkdir|rm|ln|cd|trap) "
+    r"|(?:ccache |sccache |distcc )*\S*(?:gcc|g\+\+|clang|cc|ld(?:\.lld|\.bfd)?|ar|objcopy|nm|as|rustc|sh|make)(?:-[\d.]+)?"
+    r" +[-@{.\w/(])"
+)
+QUOTED_SOURCE = re.compile(r"\s*\d* ?\|(?: |$)")  # "  123 |   perror("error: …");" under a gcc or clang diagnostic
+
+# ------------------------------------------------------------------------------------------------------------ compiler
+
+COMPILER = re.compile(
+    r"(?P<file>\{standard input\}|<\w[\w -]*>|[^\s:][^:]{0,500}):(?P<row>\d+)(?:[:.](?P<column>\d+)(?:-[\d.]+)?)?: "
+    r"(?P<kind>fatal error|error|Error|Fatal error|ERROR(?: \(\w+\))?): (?P<message>.*)"
+)
+# scripts/dtc: srcpos_verror() prints "Error: file:row.column-end text", the checks "file:row.column: ERROR (name): …"
+DTC = re.compile(
+    r"(?:Error|FATAL ERROR): (?P<file>[^\s:]+):(?P<row>\d+)(?:\.(?P<column>\d+))?(?:-[\d.]+)?:? (?P<message>.*)"
+)
+RUST = re.compile(r"error(?:\[E\d+\])?: (?P<message>.*)")
+RUST_PLACE = re.compile(r"\s*--> (?P<file>[^\s:]+):(?P<row>\d+):(?P<column>\d+)")
+SOURCE_SUFFIXES = (".c", ".S", ".s", ".cc", ".cpp", ".rs", ".dts", ".dtso", ".y", ".l", ".pl", ".py", ".lds")
+INCLUDED_FROM = re.compile(r"(?:In file included|\s+) from (?P<file>[^\s:]+):\d+")
+
+
+STACK_LINES = 64
+
+
+def translation_unit(file: str, context: Context) -> str:
+    """Return the source that was being compiled: file itself, or for a header the root of its include stack, or ""."""
+    if file.endswith(SOURCE_SUFFIXES):
+        return file
+    for line in reversed(context.before(STACK_LINES)):
+        # gcc: one head, then "from" lines up to the root. clang: a head for each level, the root first.
+        match = INCLUDED_FROM.match(line)
+        if match and match["file"].endswith(SOURCE_SUFFIXES):
+            return match["file"]
+    return ""
+
+
+def compiler_error(text: str, at: int, context: Context) -> Fact | None:
+    """An error with a place, of gcc, clang, gas or dtc; a place inside the compiler itself is a crash."""
+    match = COMPILER.match(text) or DTC.match(text)
+    if not match:
+        return None
+    file, row, column = match["file"], int(match["row"][:9]), int((match["column"] or "0")[:9])
+    source = translation_unit(file, context)
+    return CompilerError(at=at, text=text, file=file, row=row, column=column, message=match["message"], source=source)
+
+
+def rust_error(text: str, at: int, context: Context) -> Fact | None:
+    """The place of rustc's error, which stands on the line below the message."""
+    place = RUST_PLACE.match(text)
+    above = context.before(1) if place else ()
+    message = RUST.match(above[-1]) if above else None
+    if not place or not message:
+        return None
+    return CompilerError(
+        at=at - 1, text=above[-1], file=place["file"], row=int(place["row"][:9]), column=int(place["column"][:9]),
+        message=message["message"], source=place["file"],
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------- linker
+
+LD = r"(?:\S*ld(?:\.lld|\.bfd|\.gold)?(?:-[\d.]+)?: )"
+IN_FUNCTION = re.compile(rf"{LD}?(?P<object>\S+): [Ii]n function {QUOTE}(?P<function>[^'’\"]+){QUOTE}:")
+UNDEFINED = re.compile(rf"{LD}?(?P<place>\S.*?): undefined reference to {QUOTE}(?P<symbol>[^'’\"]+){QUOTE}$")
+MULTIPLE = re.compile(
+    rf"{LD}?(?P<place>\S.*?): (?P<message>multiple definition of {QUOTE}(?P<symbol>[^'’\"]+){QUOTE}(?:; .*|$))"
+)
+RANGE = re.compile(
+    rf"{LD}?(?P<place>\S.*?): (?P<message>relocation truncated to fit: .*|.*relocation \S+ out of range.*)$"
+)
+LLD = re.compile(rf"{LD}error: (?P<message>.*)")
+LLD_SYMBOL = re.compile(r"(?P<kind>undefined(?: \w+)? symbol|duplicate symbol): (?P<symbol>\S+)")
+GNU_OTHER = re.compile(
+    rf"{LD}(?!warning: |note: |.*: (?:warning: |in function |undefined reference)|.*more undefined references)(?P<message>.+)"
+)
+LD_CONSEQUENCE = re.compile(
+    r"final link failed|linker command failed|ld returned \d+ exit status|skipping incompatible"
+)
+PLACE = re.compile(r"(?P<file>[^\s:()]+)(?::(?P<row>\d+|\([^)]*\)))?")
+
+
+def _place(place: str, link: tuple[str, str]) -> tuple[str, str, int]:
+    """Object, source and row of "x.o:file.c:12", "file.c:(.text+0x1e6)" or "/src/file.c:86"; ld's last object helps."""
+    obj, source, row = "", "", 0
+    for part in PLACE.finditer(place):
+        name = part["file"]
+        if name.endswith((".o", ".a", ".ko")):
+            obj = name
+        elif name.endswith(SOURCE_SUFFIXES):
+            source = name
+            row = int(part["row"][:9]) if (part["row"] or "").isdigit() else 0
+    obj = obj or link[0]
+    folder, _, stem = obj.rpartition("/")
+    same = stem.rpartition(".")[0] == source.rpartition(".")[0]
+    if source and "/" not in source and folder and same:  # ld prints the bare name of the source of a known object
+        source = f"{folder}/{source}"
+    return obj, source, row
+
+
+def linker_error(text: str, at: int, context: Context) -> Fact | None:
+    """A complaint of GNU ld (or gold) or lld; mere consequences ("ld returned 1 exit status") are None."""
+    for pattern, kind in ((UNDEFINED, LinkKind.UNDEFINED), (MULTIPLE, LinkKind.MULTIPLE)):
+        if match := pattern.match(text):
+            obj, source, row = _place(match["place"], context.link)
+            message = match.groupdict().get("message") or f"undefined reference to `{match['symbol']}'"
+            return LinkerError(
+                at=at, text=text, kind=kind, symbol=match["symbol"], message=message, object=obj, source=source, row=row
+            )
+    if match := RANGE.match(text):
+        obj, source, row = _place(match["place"], context.link)
+        return LinkerError(
+            at=at,
+            text=text,
+            kind=LinkKind.RANGE,
+            symbol="",
+            message=match["message"],
+            object=obj,
+            source=source,
+            row=row,
+        )
+    if match := LLD.match(text):
+        symbol = LLD_SYMBOL.match(match["message"])
+        word = symbol["kind"] if symbol else ""
+        kind = LinkKind.UNDEFINED if "undefined" in word else LinkKind.MULTIPLE if word else LinkKind.OTHER
+        return LinkerError(
+            at=at, text=text, kind=kind, symbol=symbol["symbol"] if symbol else "", message=match["message"]
+        )
+    match = GNU_OTHER.match(text)
+    if match and not LD_CONSEQUENCE.search(text):
+        return LinkerError(at=at, text=text, kind=LinkKind.OTHER, symbol="", message=match["message"])
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------ modpost
+
+MODPOST_UNDEFINED = re.compile(
+    r'(?P<word>ERROR|WARNING): (?:modpost: )?"(?P<symbol>[^"]+)" \[(?P<module>\S+?)(?:\.ko)?\] undefined!$'
+)
+# up to 5.4 section mismatches and namespaces came without "modpost: "
+MODPOST = re.compile(
+    r"(?P<word>ERROR|WARNING|FATAL): (?:modpost: (?P<message>.*)"
+    r"|(?P<old>\S+\(\S+\): Section mismatch in reference .*|module \S+ uses symbol \S+ from namespace .*"
+    r"|EXPORT symbol \S+ .*))$"
+)
+MODPOST_FORMS: tuple[tuple[ModpostKind, re.Pattern[str]], ...] = (
+    (
+        ModpostKind.NAMESPACE,
+        re.compile(
+            r"module (?P<module>\S+) uses symbol (?P<symbol>\S+) from namespace (?P<namespace>\S+?), but does not"
+        ),
+    ),
+    (ModpostKind.SECTION_MISMATCH, re.compile(r"(?P<module>[^\s(:]+)(?:\(\S+\))?: [Ss]ection mismatch in reference")),
+    (ModpostKind.SECTION_MISMATCH, re.compile(r"Section mismatches detected\.")),
+    (ModpostKind.LICENSE, re.compile(r"missing MODULE_LICENSE\(\) in (?P<module>\S+)")),
+    (
+        ModpostKind.LICENSE,
+        re.compile(r"GPL-incompatible module (?P<module>\S+) uses GPL-only symbol '(?P<symbol>[^']+)'"),
+    ),
+    (ModpostKind.EXPORTED_TWICE, re.compile(r"(?P<module>\S+): '(?P<symbol>[^']+)' exported twice")),
+    (ModpostKind.CRC, re.compile(r'EXPORT symbol "(?P<symbol>[^"]+)" \[(?P<module>[^\]]+)\] version')),
+    (ModpostKind.CRC, re.compile(r'"(?P<symbol>[^"]+)" \[(?P<module>[^\]]+)\] has no CRC!')),
+    (ModpostKind.SUPPRESSED, re.compile(r"suppressed \d+ unresolved symbol warnings")),
+)
+
+
+def modpost_line(text: str, at: int, context: Context) -> Fact | None:
+    """Every line that modpost of 4.14 to 7.x prints about a symbol or a module."""
+    if match := MODPOST_UNDEFINED.match(text):
+        return ModpostLine(
+            at=at, text=text, kind=ModpostKind.UNDEFINED, fatal=match["word"] == "ERROR", symbol=match["symbol"],
+            message=f'"{match["symbol"]}" [{match["module"]}.ko] undefined!', module=f"{match['module']}.ko",
+        )  # fmt: skip
+    match = MODPOST.match(text)
+    if not match:
+        return None
+    message = match["message"] or match["old"] or ""
+    for kind, form in MODPOST_FORMS:
+        if found := form.match(message):
+            groups = {name: value for name, value in found.groupdict().items() if value}
+            return ModpostLine(at=at, text=text, kind=kind, fatal=match["word"] != "WARNING", message=message, **groups)
+    return ModpostLine(at=at, text=text, kind=ModpostKind.OTHER, fatal=match["word"] != "WARNING", message=message)
+
+
+# ------------------------------------------------------------------------------------------- kallsyms, objtool, Kconfig
+
+KALLSYMS = re.compile(
+    r"Inconsistent kallsyms data$|No valid symbol\.$|Symbol \S+ too long for kallsyms|kallsyms failure: "
+    r"|Failed to sort kernel tables|relative kallsyms value out of range"
+)
+KSYMS = re.compile(r"\s*KSYMS +symbols: before=(\d{1,9}), after=(\d{1,9}), changed=(\d{1,9})")
+OBJTOOL = re.compile(
+    r"(?:(?P<object>\S+): )?(?P<word>warning|error): objtool(?: \[\S+:\d+\])?: (?P<message>"
+    r"(?:(?P<function>[\w.$]+)\+0x(?P<offset>[0-9a-f]{1,16}): )?.*)"
+)
+KCONFIG = re.compile(r"(?P<file>[^\s:]*Kconfig[^\s:]*):(?P<row>\d+): ?(?!warning\b)(?:error: )?(?P<message>.*)")
+KCONFIG_ALONE = re.compile(
+    r"(?:\*\*\* )?(?P<message>Can't find default configuration .*|Configuration file \".*\" not found!.*"
+    r"|The source tree is not clean.*|ERROR: Kernel configuration is invalid.*|can't find file \S+"
+    r"|Error in writing or end of file.*|Error in reading or end of file.*)"
+)
+
+
+def kallsyms_line(text: str, at: int, context: Context) -> Fact | None:
+    """The kallsyms step. Source: scripts/link-vmlinux.sh, scripts/kallsyms.c, scripts/sorttable.c."""
+    if not KALLSYMS.match(text):
+        return None
+    return KallsymsLine(at=at, text=text, inconsistent=text.startswith("Inconsistent"), message=text)
+
+
+def ksyms_summary(text: str, at: int, context: Context) -> Fact | None:
+    """The summary of scripts/adjust_autoksyms.sh."""
+    if not (match := KSYMS.match(text)):
+        return None
+    before, after, changed = (int(number) for number in match.groups())
+    return KsymsSummary(at=at, text=text, before=before, after=after, changed=changed)
+
+
+def objtool_line(text: str, at: int, context: Context) -> Fact | None:
+    """A warning or error of objtool, 5.10 to 7.2."""
+    if not (match := OBJTOOL.match(text)):
+        return None
+    return ObjtoolLine(
+        at=at, text=text, object=match["object"] or "", fatal=match["word"] == "error", message=match["message"],
+        function=match["function"] or "", offset=int(match["offset"] or "0", 16),
+    )  # fmt: skip
+
+
+def kconfig_error(text: str, at: int, context: Context) -> Fact | None:
+    """Kconfig's parser, and make's check that there is a configuration."""
+    if match := KCONFIG.match(text):
+        return KconfigError(at=at, text=text, file=match["file"], row=int(match["row"][:9]), message=match["message"])
+    if match := KCONFIG_ALONE.match(text):
+        return KconfigError(at=at, text=text, file="", row=0, message=match["message"])
+    return None
+
+
+# ---------------------------------------------------------------------------------------------- crashes and other tools
+
+CRASHES = re.compile(
+    r"(?P<tool>\S*?):? ?(?:internal compiler error|Internal error[,:!]|clang frontend command failed"
+    r"|unable to execute command: (?:Segmentation|Aborted|Bus)|BFD \(.*\) internal error|BFD .* assertion fail"
+    r"|PLEASE submit a bug report|LLVM ERROR: (?!.*out of memory))"
+)
+DIED = re.compile(
+    r"(?:.*: (?:line )?\d+: *(?:\d+ )?)?(?P<how>Segmentation fault|Bus error|Illegal instruction|Aborted)\b"
+)
+ICE_PLACE = re.compile(r"(?P<source>[^\s:]+):\d+(?::\d+)?: ?(?:internal compiler error|.*Internal error)")
+
+
+def tool_crash(text: str, at: int, context: Context) -> Fact | None:
+    """A compiler or linker that broke. Whether the machine broke it is for the check of infra.* to say first."""
+    place = ICE_PLACE.match(text)
+    if place or CRASHES.match(text) or "internal compiler error: " in text:
+        tool = "" if place else text.partition(":")[0] if ":" in text[:80] else ""
+        return ToolCrash(at=at, text=text, tool=tool, message=text, source=place["source"] if place else "")
+    if (match := DIED.match(text)) and len(text) < 500:
+        return ToolCrash(at=at, text=text, tool="", message=text if len(text) < 200 else match["how"])
+    return None
+
+
+TOOL_ERROR = re.compile(
+    r"(?P<tool>[\w.+/-]+(?: \w+)?): (?:\d+: |line \d+: )?(?:fatal )?(?:error|ERROR|Error|fatal|FATAL)(?:\[\w+\])?: "
+    r"(?P<message>.*)"
+)
+BARE_ERROR = re.compile(r"(?:fatal |FATAL )?(?:error|ERROR|Error|FATAL|fatal)(?:\[\w+\])?: (?P<message>.*)")
+BTF = re.compile(
+    r"(?P<message>BTF: .*pahole.*|Failed to generate BTF for .*|FAILED .*|FAILED: .*|Cannot find symbol for section \d+: .*"
+    r"|Traceback \(most recent call last\):|Can't locate \S+ in @INC.*|unrecognized ELF data encoding.*)"
+)
+CONSEQUENCE = re.compile(
+    r"linker command failed with exit code|ld returned \d+ exit status|Recipe .* failed|Build failed"
+)
+
+
+def tool_error(text: str, at: int, context: Context) -> Fact | None:
+    """An error that names no place: of a compiler's driver, a script, pahole or recordmcount; no mere consequence."""
+    if CONSEQUENCE.search(text):
+        return None
+    match = TOOL_ERROR.match(text) or BARE_ERROR.match(text) or BTF.match(text)
+    if not match or text.startswith("make"):
+        return None
+    return ToolError(at=at, text=text, tool=match.groupdict().get("tool") or "", message=match["message"])
+
+
+# -------------------------------------------------------------------------------------------------------- the machine
+
+NOT_FOUND = (
+    r"(?:\S*make(?:\[\d+\])?|\S*sh|\S*env)(?:: (?:line )?\d+)?: [‘'\"]?(?P<tool>[^\s:'’\"]+)['’\"]?: "
+    r"(?:[Cc]ommand )?(?:not found|No such file or directory)$"
+)
+INFRA: tuple[tuple[InfraKind, re.Pattern[str]], ...] = (
+    # gcc, gas, ld, ar, cp, clang all print strerror(ENOSPC) somewhere in the line; docker writes it in lower case.
+    (InfraKind.DISK_FULL, re.compile(r".*\b[Nn]o space left on device|.*Disk quota exceeded")),
+    (InfraKind.READ_ONLY, re.compile(r".*: (?:'|‘)?[Rr]ead-only file system")),
+    (InfraKind.IO_ERROR, re.compile(r".*: (?:Input/output error|Stale file handle|I/O error)$")),
+    (
+        InfraKind.OUT_OF_MEMORY,
+        re.compile(
+            r".*(?:[Vv]irtual memory exhausted|out of memory allocating|LLVM ERROR: out of memory|Out of memory: Kill"
+            r"|oom-kill:|fork: (?:retry: )?Resource temporarily unavailable|Cannot allocate memory|std::bad_alloc)"
+        ),
+    ),
+    (
+        InfraKind.KILLED,
+        re.compile(
+            r".*(?:[Kk]illed signal terminated program (?P<tool>\S+)|unable to execute command: Killed"
+            r"|terminated with signal 9 \[Killed\])|(?:\S+: (?:line )?\d+: +\d* *)?Killed\b(?! process)"
+        ),
+    ),
+    # qemu-user, linux-user/signal.c; printed by the emulator, not by the program
+    (InfraKind.EMULATOR, re.compile(r".*qemu: uncaught target signal \d+")),
+    (InfraKind.EMULATOR, re.compile(r"qemu-\w+: (?:Unable to|Could not open|.*Assertion)|.*: Exec format error$")),
+    (InfraKind.EMULATOR, re.compile(r"(?:qemu: )?Unsupported syscall: \d+")),
+    (InfraKind.MISSING_TOOL, re.compile(NOT_FOUND)),
+    (
+        InfraKind.MISSING_TOOL,
+        re.compile(
+            r".*(?:C compiler|linker|assembler) '(?P<tool>[^']*)' not found|.*Sorry, this (?P<what>[\w ]+) is not supported"
+            r"|BTF: .*pahole \((?P<pahole>\S+)\) is not available|.*please install (?P<package>libelf\S*|elfutils\S*)"
+        ),
+    ),
+    # GNU make, file.c and remake.c, f_mtime()
+    (
+        InfraKind.CLOCK,
+        re.compile(r".*[Ww]arning: +(?:File .* has modification time .* in the future|Clock skew detected)"),
+    ),
+    (
+        InfraKind.INTERRUPTED,
+        re.compile(r"\S*make(?:\[\d+\])?: \*\*\* (?:wait: No child processes|.*\] (?:Interrupt|Terminated|Hangup)$)"),
+    ),
+    (InfraKind.ENGINE, re.compile(r".*(?:Cannot connect to the Docker daemon|context deadline exceeded)")),
+)
+
+
+def infra_line(text: str, at: int, context: Context) -> Fact | None:
+    """A line about the machine: kernel-build failures that are nobody's source."""
+    for kind, pattern in INFRA:
+        if match := pattern.match(text):
+            subject = next((value for value in match.groupdict().values() if value), "")
+            return InfraLine(at=at, text=text, kind=kind, subject=subject)
+    return None
+
+
+RECOGNISERS: tuple[Recogniser, ...] = (
+    # The order is that of docs: disk, memory and signals before the crashes that they cause, crashes before errors.
+    infra_line, ksyms_summary, modpost_line, objtool_line, kallsyms_line, tool_crash, kconfig_error, compiler_error,
+    rust_error, linker_error, tool_error,
+)  # fmt: skip

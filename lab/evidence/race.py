@@ -1,0 +1,188 @@
+"""Who could have been overlooked by make: pairs of an object and a dependency that was written after it.
+
+Two sources: the order of writes, seen while the build ran, and what is left on disk. On a coarse clock a healthy build is
+full of equal times (input written, output made, same second); only a dependency written *after* its output is a pair here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lab.evidence.autoksyms import LIST, Round, StaleExport
+from lab.evidence.commands import Command
+from lab.evidence.mtimes import is_coarse, tick
+
+
+class Pair(NamedTuple):
+    """hit: both times are in one tick, so make could not see it. apart_ns: from object to dependency, None if unknown.
+
+    The times are the files' own where those still exist, else when the write was seen (ns since the epoch).
+    """
+
+    object: str
+    dependency: str
+    object_time_ns: int
+    dependency_time_ns: int
+    apart_ns: int | None
+    hit: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """What was seen of each file. times: path -> mtime, ns. changes: path -> times when a write was seen, ascending."""
+
+    times: Mapping[str, int]
+    changes: Mapping[str, Sequence[int]]
+    granularity_ns: int
+
+    def tick(self, time_ns: int) -> int:
+        """Return the tick of a time; see mtimes.tick()."""
+        return tick(time_ns, self.granularity_ns)
+
+    def last_before(self, path: str, time_ns: int) -> int | None:
+        """Return when the newest write before a time was seen."""
+        seen = self.changes.get(path, ())
+        position = bisect_left(seen, time_ns)
+        return seen[position - 1] if position else None
+
+    def left_by(self, path: str, seen_ns: int) -> int | None:
+        """Return the file's own time if the write seen then is its last, None if it was written again.
+
+        A time later than the write that left it shows that a later write was not seen (the watcher was overrun, or had gone).
+        """
+        seen, time_ns = self.changes.get(path, ()), self.times.get(path)
+        if time_ns is None or time_ns > seen_ns or bisect_right(seen, seen_ns) < len(seen):
+            return None
+        return time_ns
+
+
+def best_first(pairs: Iterable[Pair], stale: Iterable[StaleExport] = ()) -> tuple[Pair, ...]:
+    """Return the pairs, most telling first: of objects that are stale, overlooked by make, least apart."""
+    wrong = {(one.object, one.dependency) for one in stale if one.hidden}
+    objects = {one.object for one in stale if one.hidden}
+
+    def order(pair: Pair) -> tuple[bool, bool, bool, float, str, str]:
+        apart = float("inf") if pair.apart_ns is None else pair.apart_ns
+        named = (pair.object, pair.dependency)
+        return (named not in wrong, pair.object not in objects, not pair.hit, apart, *named)
+
+    return tuple(sorted(pairs, key=order))
+
+
+def round_pairs(
+    rounds: Iterable[Round], exporters: Mapping[str, Sequence[str]], clock: Clock, *, guarded: bool
+) -> list[Pair]:
+    """Return a Pair for each dependency file touched and each object made before it that it should have had remade.
+
+    guarded: the round waited for a later tick. Then only exact times may contradict it: what the watcher saw can be late by
+    enough to move a write into the next second.
+    """
+    pairs = []
+    for round_ in rounds:
+        for touch in round_.touches:
+            seen_ns = touch.last_ns if guarded else touch.first_ns
+            exact = clock.left_by(touch.path, touch.last_ns)
+            for name in exporters.get(touch.path, ()):
+                before_ns = clock.last_before(name, touch.first_ns)
+                if before_ns is None:
+                    continue
+                mine = clock.left_by(name, before_ns)
+                pair = Pair(name, touch.path, mine or before_ns, exact or seen_ns, seen_ns - before_ns, False)
+                known = mine is not None and exact is not None
+                hit = _overlooked(pair, clock) and (known or (not guarded and is_coarse(clock.granularity_ns)))
+                pairs.append(pair._replace(hit=hit))
+    return pairs
+
+
+def at_risk(pairs: Iterable[Pair], granularity_ns: int, *, ordered: bool) -> list[Pair]:
+    """Return the hits and, where nothing ordered the writes and the clock is coarse, the pairs less than a tick apart.
+
+    If none is that close, the nearest one stands for the race that the script runs in every build.
+    """
+    known = list(pairs)
+    hits = [pair for pair in known if pair.hit]
+    if ordered or not is_coarse(granularity_ns) or not known:
+        return hits
+    near = [pair for pair in known if pair.hit or (pair.apart_ns or 0) < granularity_ns]
+    return near or [min(known, key=lambda pair: pair.apart_ns or 0)]
+
+
+def _overlooked(pair: Pair, clock: Clock) -> bool:
+    return clock.tick(pair.dependency_time_ns) <= clock.tick(pair.object_time_ns)
+
+
+def dependency_pairs(commands: Iterable[Command], objects: Mapping[str, object], clock: Clock) -> list[Pair]:
+    """Return hits among ordinary dependencies: written after the object, last of all, and not newer than it on disk.
+
+    Only final states, whose times are exact, are judged; an object that was made again afterwards is in order.
+    """
+    pairs = []
+    for command in commands:
+        seen = clock.changes.get(command.target)
+        target_time = clock.left_by(command.target, seen[-1]) if seen else None
+        if command.target not in objects or target_time is None or not seen:
+            continue
+        for name in set(command.deps).intersection(clock.changes):
+            last_ns = clock.changes[name][-1]
+            time_ns = clock.left_by(name, last_ns)
+            if last_ns > seen[-1] and time_ns is not None and name != command.target:
+                pair = Pair(command.target, name, target_time, time_ns, last_ns - seen[-1], True)
+                # A write seen later that left an older time (chmod, a file opened and not changed) is no change.
+                if clock.tick(time_ns) == clock.tick(target_time):
+                    pairs.append(pair)
+    return pairs
+
+
+def disk_pairs(
+    exporters: Mapping[str, Sequence[str]],
+    times: Mapping[str, int],
+    granularity_ns: int,
+    stale: Iterable[StaleExport],
+    *,
+    reach_ticks: int,
+) -> list[Pair]:
+    """Return the pairs that only what is on disk shows: dependency files within `reach_ticks` of the list of their round.
+
+    The list keeps the time at which it was written, before the first dependency file was touched; the guard makes every
+    dependency file strictly newer than that. hit: the object was overlooked, as its content says.
+    """
+    list_ns = times.get(LIST)
+    if list_ns is None:
+        return []
+    overlooked = {one.object for one in stale if one.hidden}
+    pairs = []
+    for name, objects in exporters.items():
+        time_ns = times.get(name)
+        if time_ns is None or not 0 <= tick(time_ns, granularity_ns) - tick(list_ns, granularity_ns) <= reach_ticks:
+            continue
+        for target in objects:
+            mine = times.get(target)
+            if mine is not None:
+                apart_ns = time_ns - mine if mine <= time_ns else None
+                same = tick(mine, granularity_ns) == tick(time_ns, granularity_ns)
+                pairs.append(Pair(target, name, mine, time_ns, apart_ns, same and target in overlooked))
+    return pairs
+
+
+def newer_inputs(
+    commands: Iterable[Command], linked: Mapping[str, str], times: Mapping[str, int], granularity_ns: int, end_ns: int
+) -> dict[str, list[str]]:
+    """Return input -> linked objects that are strictly older than it although the build went on and ended after it.
+
+    linked: object -> what it is part of; other objects may be left over from an older configuration. end_ns: what was changed
+    later than this, or in its tick, was changed after the build.
+    """
+    found: dict[str, list[str]] = {}
+    end = tick(end_ns, granularity_ns)
+    ticks = {path: tick(time, granularity_ns) for path, time in times.items()}
+    for command in commands:
+        mine = ticks.get(command.target)
+        if mine is None or not linked.get(command.target):
+            continue
+        for name in set(command.deps).intersection(ticks):
+            if mine < ticks[name] < end:
+                found.setdefault(name, []).append(command.target)
+    return found
