@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+from lab.checks import boot, build, infra
+from lab.evidence import console
+from lab.evidence.bundle import Evidence
+from lab.model import Finding, NotApplicable, Severity
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "console"
+START = "[    0.000000] Linux version 6.1.0\nlab-init: start modules=2\nlab-init: begin 1/2 a/a.ko\nlab-init: ok 1/2 a/a.ko\n"
+SECOND = "lab-init: begin 2/2 b/b.ko\n"
+OOPS = (
+    "BUG: kernel NULL pointer dereference, address: 0000000000000000\nOops: 0002 [#1] PREEMPT\n"
+    "RIP: 0010:b_init+0x1/0x10 [b]\n---[ end trace 0000000000000000 ]---\n"
+)
+
+
+def judged(folder, text, ending="exited", status=0):
+    if text is not None:
+        (folder / "console.txt").write_text(text)
+    step = {"name": "boot", "ending": ending, "status": status, "seconds": 1.0}
+    (folder / "steps.json").write_text(json.dumps([step]))
+    return [answer for answer in boot.check(Evidence(folder)) if isinstance(answer, Finding)]
+
+
+def ids(found):
+    return [finding.id for finding in found]
+
+
+def test_a_good_boot_gives_only_the_note_of_its_modules(tmp_path):
+    found = judged(tmp_path, START + SECOND + "lab-init: ok 2/2 b/b.ko\nlab-init: done ok=2 fail=0\n")
+    assert ids(found) == ["boot.modules"]
+    assert found[0].severity is Severity.NOTE
+    assert found[0].data["loaded"] == 2
+
+
+def test_a_boot_without_the_end_marker_is_never_good(tmp_path):
+    found = judged(tmp_path, START + SECOND + "lab-init: ok 2/2 b/b.ko\n")
+    assert ids(found) == ["boot.incomplete", "boot.modules"]
+
+
+def test_an_oops_blames_the_module_that_was_being_loaded(tmp_path):
+    found = judged(tmp_path, START + SECOND + OOPS + "Kernel panic - not syncing: Fatal exception\n")
+    assert ids(found) == ["boot.oops", "boot.modules"]
+    assert (found[0].blame, found[0].function, found[0].severity) == ("b/b.ko", "b_init", Severity.FAIL)
+
+
+def test_a_crash_between_two_modules_blames_neither(tmp_path):
+    found = judged(tmp_path, START + OOPS)
+    assert found[0].blame == ""
+
+
+def test_a_hang_keeps_the_last_lines_and_names_the_module(tmp_path):
+    found = judged(tmp_path, START + SECOND, ending="deadline", status=-1)
+    assert ids(found) == ["boot.hang", "boot.modules"]
+    assert found[0].blame == "b/b.ko"
+    assert found[0].data["tail"][-1] == SECOND.strip()
+
+
+def test_silence_is_told_from_a_hang(tmp_path):
+    assert ids(judged(tmp_path, "", ending="deadline")) == ["boot.silent"]
+
+
+def test_a_kernel_that_finds_no_init_is_told_so(tmp_path):
+    assert ids(judged(tmp_path, (FIXTURES / "no_init.txt").read_text())) == ["boot.no-init"]
+
+
+def test_a_module_that_does_not_load_is_a_fault(tmp_path):
+    text = START + SECOND + "lab-init: fail 2/2 b/b.ko Unknown symbol in module\nlab-init: done ok=1 fail=1\n"
+    found = judged(tmp_path, text)
+    assert ids(found) == ["boot.module-failed", "boot.modules"]
+    assert found[0].blame == "b/b.ko"
+
+
+def test_absent_hardware_is_recorded_and_no_fault(tmp_path):
+    found = judged(tmp_path, START + SECOND + "lab-init: fail 2/2 b/b.ko ENODEV\nlab-init: done ok=1 fail=1\n")
+    assert ids(found) == ["boot.modules"]
+    assert [row["outcome"] for row in found[0].data["modules"]] == ["ok", "no device"]
+
+
+def test_a_warning_does_not_fail_a_boot(tmp_path):
+    text = START + "WARNING: CPU: 0 PID: 1 at a/b.c:1 foo+0x1/0x2\n---[ end trace 0 ]---\nlab-init: done ok=2 fail=0\n"
+    found = judged(tmp_path, text)
+    assert (found[0].id, found[0].severity) == ("boot.warning", Severity.WARNING)
+
+
+def test_a_lost_engine_is_left_to_the_check_of_the_machine(tmp_path):
+    assert ids(judged(tmp_path, START, ending="engine-lost", status=-1)) == ["boot.modules"]
+
+
+def test_an_init_that_tried_fewer_modules_than_it_announced_is_incomplete(tmp_path):
+    assert "boot.incomplete" in ids(judged(tmp_path, START + "lab-init: done ok=1 fail=0\n"))
+
+
+def test_nothing_booted_is_not_applicable(tmp_path):
+    (tmp_path / "build.txt").write_text("")
+    (answer,) = boot.check(Evidence(tmp_path))
+    assert isinstance(answer, NotApplicable)
+
+
+def test_a_saved_console_is_judged_without_markers():
+    (finding,) = boot.log_findings(console.read_text(OOPS), "console.txt")
+    assert finding.title == "BUG: unable to handle kernel NULL pointer dereference in b_init"
+
+
+def test_every_finding_of_build_infra_and_boot_has_its_page():
+    pages = Path(__file__).parents[2] / "lab" / "data" / "explain"
+    missing = [id_ for id_ in (*build.IDS, *infra.IDS, *boot.IDS) if not (pages / f"{id_}.md").is_file()]
+    assert missing == []

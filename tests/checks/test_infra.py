@@ -1,0 +1,115 @@
+import json
+
+import pytest
+
+from lab.checks import build, infra
+from lab.evidence import log
+from lab.evidence.bundle import Evidence
+from lab.model import NotApplicable, Severity
+
+STOP = "make[2]: *** [scripts/Makefile.build:250: a.o] Error 1\n"
+COMPILE_ERROR = "a.c:1:2: error: expected ';'\n" + STOP
+
+
+def found(text):
+    return infra.log_findings(log.read_text(text), "build.txt")
+
+
+def evidence(folder, text="", **step):
+    row = {"name": "build", "ending": "exited", "status": 2, "seconds": 1.0} | step
+    (folder / "build.txt").write_text(text)
+    (folder / "steps.json").write_text(json.dumps([row]))
+    return Evidence(folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "id_"),
+    [
+        ("a.c:1:1: fatal error: error writing to /tmp/x.s: No space left on device\n", "infra.disk-full"),
+        ("gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\n", "infra.compiler-killed"),
+        ("virtual memory exhausted: Cannot allocate memory\n", "infra.out-of-memory"),
+        ("qemu: uncaught target signal 11 (Segmentation fault) - core dumped\n", "infra.emulator-crash"),
+        ("/bin/sh: 1: flex: not found\n", "infra.missing-tool"),
+        ("tools/x.c:1:10: fatal error: gelf.h: No such file or directory\n", "infra.missing-tool"),
+        ("cp: cannot create regular file 'x': Read-only file system\n", "infra.read-only"),
+    ],
+)
+def test_a_failure_that_the_machine_explains_is_an_error_and_nobody_else_s(line, id_):
+    text = line + STOP
+    assert [(finding.id, finding.severity) for finding in found(text)] == [(id_, Severity.ERROR)]
+    assert build.log_findings(log.read_text(text), "build.txt") == ()
+
+
+def test_clang_s_cry_for_a_bug_report_on_a_full_disk_is_a_full_disk():
+    text = (
+        "fatal error: error in backend: IO failure on output stream: No space left on device\n"
+        "PLEASE submit a bug report to https://example.org\nStack dump:\n" + STOP
+    )
+    assert [finding.id for finding in found(text)] == ["infra.disk-full"]
+
+
+def test_a_clock_skew_does_not_excuse_a_compile_error():
+    text = "make[2]: Warning: File 'x.c' has modification time 120 s in the future\n" + COMPILE_ERROR
+    assert [(finding.id, finding.severity) for finding in found(text)] == [("infra.clock", Severity.WARNING)]
+    assert [finding.id for finding in build.log_findings(log.read_text(text), "build.txt")] == ["build.compiler"]
+
+
+def test_a_line_about_the_disk_in_a_build_that_went_on_is_a_warning():
+    (finding,) = found("ccache: error: No space left on device\n  CC      a.o\n")
+    assert finding.severity is Severity.WARNING
+
+
+def test_a_missing_header_of_one_target_does_not_excuse_another_s_compile_error():
+    text = (
+        "t.c:1:1: fatal error: openssl/x.h: No such file or directory\nmake: *** [Makefile:3: t.o] Error 1\n"
+        + COMPILE_ERROR
+    )
+    assert [(finding.id, finding.severity) for finding in found(text)] == [("infra.missing-tool", Severity.WARNING)]
+
+
+def test_make_that_was_killed_says_so_itself():
+    assert [finding.id for finding in found("make[2]: *** [scripts/Makefile.vmlinux:34: vmlinux] Killed\n")] == [
+        "infra.compiler-killed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ending", "id_"),
+    [
+        ("deadline", "infra.deadline"),
+        ("out-of-memory", "infra.out-of-memory"),
+        ("killed", "infra.interrupted"),
+        ("interrupted", "infra.interrupted"),
+        ("engine-lost", "infra.engine-lost"),
+    ],
+)
+def test_a_step_that_did_not_end_by_itself_is_an_error(tmp_path, ending, id_):
+    (finding,) = infra.check(evidence(tmp_path, ending=ending, status=-1))
+    assert (finding.id, finding.severity) == (id_, Severity.ERROR)
+
+
+def test_a_boot_at_its_deadline_is_left_to_the_console(tmp_path):
+    assert list(infra.check(evidence(tmp_path, name="boot", ending="deadline"))) == []
+
+
+def test_a_linker_that_dies_of_sigbus_on_a_full_disk_is_a_full_disk(tmp_path):
+    text = "PLEASE submit a bug report to https://example.org\nStack dump:\nBus error\n" + STOP
+    ids = [finding.id for finding in infra.check(evidence(tmp_path, text, bytes_free=4096, inodes_free=100))]
+    assert ids == ["infra.disk-full"]
+
+
+def test_the_same_death_with_room_left_is_the_toolchain_s(tmp_path):
+    text = "Bus error\n" + STOP
+    folder = evidence(tmp_path, text, bytes_free=10 << 30, inodes_free=100)
+    assert list(infra.check(folder)) == []
+    assert [finding.id for finding in build.check(folder)] == ["build.toolchain-crash"]
+
+
+def test_a_compile_error_on_a_nearly_full_disk_stays_a_compile_error(tmp_path):
+    assert list(infra.check(evidence(tmp_path, COMPILE_ERROR, bytes_free=4096))) == []
+
+
+def test_neither_log_nor_steps_is_not_applicable(tmp_path):
+    (tmp_path / "config.txt").write_text("CONFIG_X=y\n")
+    (answer,) = infra.check(Evidence(tmp_path))
+    assert isinstance(answer, NotApplicable)
