@@ -1,0 +1,170 @@
+"""`reproduce.sh`: one attempt as a shell script that needs sh, docker and root, and nothing of the lab.
+
+Everything of the record reaches the script as a single-quoted word, as a comment cleaned of control characters or inside a
+here-document with a quoted delimiter that no line of it has: no text of a stranger is ever read by the shell.
+
+Source: POSIX.1-2017, Shell Command Language 2.2.2 (single quotes) and 2.7.4 (here-documents); shlex.quote.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class ImageRecipe(TypedDict):
+    """An image. id: "sha256:…". packages: every one with its version, as dpkg says inside. wanted: names in its definition."""
+
+    name: str
+    id: str
+    suite: str
+    debian_arch: str
+    wanted: Sequence[str]
+    packages: Mapping[str, str]
+
+
+class SourceRecipe(TypedDict):
+    """Where the unpatched tree came from. kind: "debian", "dir" or "tarball".
+
+    debian: package and version; sha256: of the tarball inside it. dir: path. tarball: path and its sha256.
+    """
+
+    kind: str
+    package: NotRequired[str]
+    version: NotRequired[str]
+    path: NotRequired[str]
+    sha256: NotRequired[str]
+
+
+class FilesystemRecipe(TypedDict):
+    """What the output directory lies on; fields of lab.tables.Filesystem. kind: "tmpfs" or "loop"."""
+
+    name: str
+    kind: str
+    fstype: str
+    mkfs: Sequence[str]
+    mount_options: Sequence[str]
+    size_mib: int
+
+
+class TextFile(TypedDict):
+    """A file that goes into the script as it is. name: of a file, without folder."""
+
+    name: str
+    text: str
+
+
+class StepRecipe(TypedDict):
+    """A lab.model.Step. environment: pairs."""
+
+    name: str
+    argv: Sequence[str]
+    workdir: str
+    deadline_s: float
+    environment: Sequence[Sequence[str]]
+
+
+class ContainerRecipe(TypedDict):
+    """Limits of a container, as in lab.environment.engine.Place. user: "UID:GID", numbers."""
+
+    user: str
+    memory_mib: int
+    processes: int
+    tmp_mib: int
+
+
+class BootRecipe(TypedDict):
+    """How the kernel was booted. step: paths in it are /boot-in/kernel and /boot-in/initramfs.
+
+    kernel: relative to O=. init: text of the initramfs' script; applets: names of busybox that it needs. kvm: under KVM.
+    """
+
+    image: ImageRecipe
+    container: ContainerRecipe
+    step: StepRecipe
+    kernel: str
+    init: str
+    applets: Sequence[str]
+    kvm: bool
+
+
+class Recipe(TypedDict):
+    """The keys of record.json that script() reads; a record may have more.
+
+    patches: in order. kconfig: the files under /lab/kconfig. steps: configure and build, in order. boot: None if not booted.
+    """
+
+    lab_version: str
+    cell: str
+    attempt: int
+    granularity_ns: int
+    image: ImageRecipe
+    container: ContainerRecipe
+    source: SourceRecipe
+    patches: Sequence[TextFile]
+    filesystem: FilesystemRecipe
+    kconfig: Sequence[TextFile]
+    steps: Sequence[StepRecipe]
+    boot: BootRecipe | None
+
+
+def script(record: Mapping[str, Any]) -> str:
+    """Return the script that does again what a record (see Recipe) says; a KeyError names what the record lacks."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters |= {"q": quoted, "words": words, "comment": comment, "heredoc": heredoc, "file": file_name}
+    wanted = {name: record[name] for name in Recipe.__annotations__}
+    return environment.get_template("reproduce.sh.j2").render(**wanted, compiler_cache=_has_cache(record["steps"]))
+
+
+def quoted(value: object) -> str:
+    """Return one shell word. NUL, which no shell can hold, is left out."""
+    return shlex.quote(_encodable(str(value)))
+
+
+def words(values: Iterable[object]) -> str:
+    """Return many shell words, separated by spaces."""
+    return " ".join(quoted(value) for value in values)
+
+
+def comment(value: object) -> str:
+    """Return text that stays on the line of its comment."""
+    return "".join(char if char.isprintable() else "?" for char in _encodable(str(value)))
+
+
+def heredoc(text: str, number: int) -> str:
+    """Return `<<'DELIMITER'`, the text and the delimiter's line. A text without a last newline gets one."""
+    text = _encodable(text)
+    lines = set(text.split("\n"))
+    delimiter = f"LAB_END_{number}"
+    while delimiter in lines:
+        delimiter += "_"
+    newline = "" if text.endswith("\n") or not text else "\n"
+    return f"<<'{delimiter}'\n{text}{newline}{delimiter}"
+
+
+def file_name(value: object) -> str:
+    """Return a name that is safe as that of a file in a folder of the script's own."""
+    kept = "".join(char if char.isascii() and (char.isalnum() or char in "._+-") else "_" for char in str(value))
+    return kept.lstrip(".-")[:100] or "file"
+
+
+def _encodable(text: str) -> str:
+    """Return text that can be written as UTF-8 and read by a shell."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def _has_cache(steps: Iterable[StepRecipe]) -> bool:
+    return any(name == "CCACHE_DIR" for step in steps for name, _ in step["environment"])
