@@ -28,6 +28,8 @@ _COPIES = {
     autoksyms.LIST: "autoksyms.h",
 }
 _KALLSYMS_MAP = re.compile(r"\.tmp_System\.map|\.tmp_vmlinux(?:\.kallsyms)?\d\.syms")
+KEPT_PASSES = ".lab-kallsyms/"
+_KERNEL = re.compile(r"vmlinux(?:\.unstripped)?|\.tmp_vmlinux(?:\.kallsyms)?\d?")
 _INCLUDE = re.compile(r"^include (\S+)/Makefile$", re.M)
 _COMPILED_FOR_KERNEL = "-D__KERNEL__"
 
@@ -86,6 +88,11 @@ def copy_files(out: Path, known: Mapping[str, int], folder: Path, modules: Seque
     for name in known:
         if is_kallsyms_map(name):
             copy(out / name, folder / "kallsyms" / name)
+        elif name.startswith(KEPT_PASSES):
+            # what lab/data/bin/cmp saved before the kernel's own script cleaned up; whole kernels are packed
+            kept = name.removeprefix(KEPT_PASSES)
+            big = bool(_KERNEL.fullmatch(kept))
+            copy(out / name, folder / "kallsyms" / (f"{kept}.zst" if big else kept), packed=big)
     if "vmlinux" in known:
         copy(out / "vmlinux", folder / "vmlinux.zst", packed=True)
     total = 0

@@ -122,3 +122,19 @@ def test_no_half_written_file_is_left(tmp_path):
     names = [path.name for path in tmp_path.joinpath("folder").rglob("*")]
     assert not [name for name in names if name.startswith(".new-")]
     assert {"mtimes.tsv", "writes.tsv", "commands.jsonl", "objects.jsonl", "vmlinux.zst", "config.txt"} <= set(names)
+
+
+def test_the_kallsyms_passes_that_the_wrapper_saved_are_packed_kernels_compressed(tmp_path):
+    tree = mcb(tmp_path / "out", object_at=10.2, list_at=10.4, touch_at=11.5)
+    kept = tree.root / ".lab-kallsyms"
+    kept.mkdir()
+    for name in ("compared", ".tmp_System.map", "System.map", ".tmp_vmlinux.kallsyms2", ".tmp_vmlinux2.kallsyms.o"):
+        (kept / name).write_bytes(b"1 System.map .tmp_System.map\n" * 100)
+    packed(tree, tmp_path / "folder")
+    assert sorted(path.name for path in (tmp_path / "folder/kallsyms").iterdir()) == [
+        ".tmp_System.map",
+        ".tmp_vmlinux.kallsyms2.zst",
+        ".tmp_vmlinux2.kallsyms.o",
+        "System.map",
+        "compared",
+    ]

@@ -1,0 +1,268 @@
+import copy
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.report import reproduce
+
+PATCH = """\
+--- a/kernel/fork.c
++++ b/kernel/fork.c
+@@ -1 +1 @@
+-old
++new
+"""
+STEP = {
+    "name": "build",
+    "argv": ["make", "-C", "/src", "O=/out", "-j2", "CC=ccache gcc-12"],
+    "workdir": "/out",
+    "deadline_s": 60.0,
+    "environment": [["CCACHE_DIR", "/ccache"], ["PATH", "/lab/bin:/usr/bin:/bin"]],
+}
+IMAGE = {
+    "name": "bookworm-amd64-gcc12",
+    "id": "sha256:0123",
+    "suite": "bookworm",
+    "debian_arch": "amd64",
+    "wanted": ["gcc-12", "make"],
+    "packages": {"gcc-12": "12.2.0-14", "make": "4.3-4.1"},
+}
+CONTAINER = {"user": "1000:1000", "memory_mib": 2048, "processes": 512, "tmp_mib": 256}
+RECORD: dict[str, Any] = {
+    "lab_version": "0.1.0",
+    "cell": "x86_64-gcc-12-ext4-128",
+    "attempt": 1,
+    "granularity_ns": 1_000_000_000,
+    "image": IMAGE,
+    "container": CONTAINER,
+    "source": {"kind": "dir", "path": "/nowhere"},
+    "patches": [{"name": "guard-removed", "text": PATCH}],
+    "filesystem": {
+        "name": "ext4-128",
+        "kind": "loop",
+        "fstype": "ext4",
+        "mkfs": ["mkfs.ext4", "-q", "-F", "-I", "128"],
+        "mount_options": ["nosuid", "nodev"],
+        "size_mib": 64,
+    },
+    "kconfig": [{"name": "001-trim", "text": "CONFIG_TRIM_UNUSED_KSYMS=y\n"}],
+    "steps": [{**STEP, "name": "olddefconfig", "argv": ["make", "olddefconfig"]}, STEP],
+    "boot": {
+        "image": {**IMAGE, "name": "bookworm-amd64-qemu", "id": "sha256:4567"},
+        "container": CONTAINER,
+        "step": {**STEP, "name": "boot", "argv": ["qemu-system-x86_64", "-append", "console=ttyS0 panic=-1"]},
+        "kernel": "arch/x86/boot/bzImage",
+        "init": "#!/bin/sh\necho lab-init: start\n",
+        "applets": ["sh", "insmod"],
+        "kvm": False,
+    },
+}
+DEBIAN = {"kind": "debian", "package": "linux-source-6.1", "version": "6.1.192-2", "sha256": "ab" * 32}
+TARBALL = {"kind": "tarball", "path": "/tmp/li nux.tar.xz", "sha256": "cd" * 32}
+TMPFS = {**RECORD["filesystem"], "name": "tmpfs", "kind": "tmpfs", "fstype": "tmpfs", "mkfs": []}
+HOSTILE = "x'; touch pwned; $(touch pwned) `touch pwned` \"\n}\nLAB_END_1\n\\"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "dir, patched, loop, booted": {},
+    "debian": {"source": DEBIAN, "patches": []},
+    "tarball, tmpfs": {"source": TARBALL, "filesystem": TMPFS},
+    "not booted, no fragments": {"boot": None, "kconfig": []},
+}
+
+
+def made(**changes: Any) -> str:
+    return reproduce.script({**RECORD, **changes})
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+def test_the_shell_can_read_it(changes):
+    done = subprocess.run(["sh", "-n"], input=made(**changes), text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+def test_shellcheck_has_nothing_to_say(changes):
+    if shutil.which("shellcheck") is None:
+        pytest.skip("no shellcheck here")
+    done = subprocess.run(["shellcheck", "-"], input=made(**changes), text=True, capture_output=True, check=False)
+    assert done.stdout == ""
+
+
+def test_it_says_which_packages_the_image_had():
+    assert "#   gcc-12 12.2.0-14\n" in made()
+
+
+def test_the_source_package_is_verified_before_it_is_unpacked():
+    text = made(source=DEBIAN)
+    assert "apt-get download linux-source-6.1=6.1.192-2" in text
+    assert text.index("sha256sum -c") < text.index("tar -C")
+
+
+def test_a_record_that_lacks_something_is_named():
+    with pytest.raises(KeyError, match="steps"):
+        reproduce.script({name: value for name, value in RECORD.items() if name != "steps"})
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "expected"),
+    [
+        ("a\n", 1, "<<'LAB_END_1'\na\nLAB_END_1"),
+        ("a", 1, "<<'LAB_END_1'\na\nLAB_END_1"),
+        ("", 2, "<<'LAB_END_2'\nLAB_END_2"),
+        ("LAB_END_1\nLAB_END_1_\n", 1, "<<'LAB_END_1__'\nLAB_END_1\nLAB_END_1_\nLAB_END_1__"),
+    ],
+)
+def test_a_here_document_ends_where_its_text_does(text, number, expected):
+    assert reproduce.heredoc(text, number) == expected
+
+
+def test_a_comment_stays_on_its_line():
+    assert reproduce.comment("a\nrm -rf /\r\x1b") == "a?rm -rf /??"
+
+
+# -------------------------------------------------------------------------------- run with tools that only write down
+
+
+TOOLS = {
+    "docker": 'case "$1 $2" in "image inspect") exit "${NO_IMAGE:-0}" ;; esac\n'
+    'for word; do printf "%s\\n" "$word"; done >>"$SEEN/docker"; echo -- >>"$SEEN/docker"\n'
+    'case " $* " in *" make "*" -j2 "*) exit "${BUILD_STATUS:-0}" ;; esac\n'
+    # the container that packs the initramfs
+    'case " $* " in *" /lab/pack "*) mkdir -p "$WORK/out/arch/x86/boot"; '
+    'echo k >"$WORK/out/arch/x86/boot/bzImage"; : >"$WORK/out/.reproduce-initramfs" ;; esac\n',
+    "id": "echo 0\n",
+    "mount": 'echo mount "$@" >>"$SEEN/host"\n',
+    "mountpoint": "exit 1\n",
+    "mkfs.ext4": 'echo mkfs.ext4 "$@" >>"$SEEN/host"\n',
+    "chown": 'echo chown "$@" >>"$SEEN/host"\n',
+}
+
+
+class World:
+    """A folder with a kernel tree, and tools in place of docker and mount that write their arguments down."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.work, self.seen, self.tree = folder, folder / "work", folder / "seen", folder / "tree"
+        tools = folder / "tools"
+        for path in (tools, self.seen, self.tree / "kernel"):
+            path.mkdir(parents=True)
+        (self.tree / "Makefile").write_text("VERSION = 6\n")
+        (self.tree / "kernel/fork.c").write_text("old\n")
+        for name, text in TOOLS.items():
+            (tools / name).write_text(f"#!/bin/sh\n{text}")
+            (tools / name).chmod(0o755)
+        self.path = f"{tools}:{os.defpath}:/usr/bin:/bin"
+
+    def run(self, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        values = {"PATH": self.path, "SEEN": str(self.seen), "WORK": str(self.work), "SOURCE": str(self.tree)}
+        return subprocess.run(
+            ["sh"],
+            input=text,
+            cwd=self.folder,
+            env=values | environment,
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+    def containers(self) -> list[list[str]]:
+        text = (self.seen / "docker").read_text()
+        return [part.splitlines() for part in text.split("--\n") if part]
+
+    def host(self) -> str:
+        return (self.seen / "host").read_text()
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_the_recorded_command_lines_reach_the_container_word_by_word(world):
+    done = world.run(made())
+    assert done.returncode == 0, done.stderr
+    assert world.containers()[1][-7:] == ["sha256:0123", *STEP["argv"]]
+
+
+def test_the_recorded_environment_reaches_the_container(world):
+    world.run(made())
+    words = world.containers()[1]
+    given = [words[at + 1] for at, word in enumerate(words) if word == "-e"]
+    assert given == ["CCACHE_DIR=/ccache", "PATH=/lab/bin:/usr/bin:/bin"]
+
+
+def test_containers_are_as_restricted_as_the_labs(world):
+    world.run(made())
+    for words in world.containers():
+        assert {"--read-only", "no-new-privileges", "ALL", "none", "2048m", "512"} < set(words)
+        assert words[words.index("--user") + 1] == "1000:1000"
+
+
+def test_the_source_is_read_only_in_the_container(world):
+    world.run(made(patches=[]))
+    assert f"{world.tree}:/src:ro" in world.containers()[0]
+
+
+def test_a_patch_is_applied_to_a_copy(world):
+    world.run(made())
+    assert (world.work / "patched/kernel/fork.c").read_text() == "new\n"
+    assert (world.tree / "kernel/fork.c").read_text() == "old\n"
+
+
+def test_the_filesystem_is_the_recorded_one(world):
+    world.run(made())
+    image, out = world.work / "out.img", world.work / "out"
+    assert f"mkfs.ext4 -q -F -I 128 {image}\nmount -t ext4 -o loop,nosuid,nodev {image} {out}\n" in world.host()
+
+
+def test_a_tmpfs_has_the_recorded_size(world):
+    world.run(made(filesystem=TMPFS))
+    assert "mount -t tmpfs -o size=64m,nosuid,nodev reproduce" in world.host()
+
+
+def test_the_kernel_is_booted_with_its_deadline(world):
+    world.run(made())
+    assert (
+        world.containers()[-1][-7:]
+        == [
+            "sha256:4567",
+            "timeout",
+            "-k",
+            "5",
+            "60.0",
+            *["qemu-system-x86_64", "-append", "console=ttyS0 panic=-1"],
+        ][-7:]
+    )
+
+
+def test_nothing_is_booted_after_a_failed_build_and_its_status_is_told(world):
+    done = world.run(made(), BUILD_STATUS="2")
+    assert done.returncode == 2
+    assert len(world.containers()) == 2
+
+
+def test_a_missing_image_is_named_with_the_line_that_makes_one(world):
+    done = world.run(made(), NO_IMAGE="1")
+    assert done.returncode == 1
+    assert "has no image sha256:0123" in done.stderr
+    assert "mmdebstrap --variant=minbase --architectures=amd64 --include=gcc-12,make bookworm layer.tar" in done.stderr
+
+
+def test_hostile_words_of_a_record_stay_words(world):
+    record = copy.deepcopy(RECORD)
+    record["cell"] = record["lab_version"] = HOSTILE
+    record["patches"][0]["name"] = HOSTILE
+    record["patches"][0]["text"] = PATCH + HOSTILE
+    record["image"]["packages"][HOSTILE] = HOSTILE
+    record["kconfig"][0] = {"name": HOSTILE, "text": HOSTILE}
+    record["steps"][1]["argv"].append(HOSTILE)
+    record["steps"][1]["environment"].append(["X", HOSTILE])
+    record["boot"]["init"] = HOSTILE
+    done = world.run(reproduce.script(record))
+    assert done.returncode == 0, done.stderr
+    assert not list(world.folder.rglob("pwned"))
+    assert (world.work / "lab/init").read_text() == HOSTILE + "\n"
