@@ -96,7 +96,7 @@ def checked(
     how = f"no end within {deadline_s:.0f} s" if done.timed_out else f"exited {done.status}"
     raise EnvironmentFault(
         f"cannot {what}: {Path(argv[0]).name!r} {how}",
-        finding="infra.disk-full" if "No space left on device" in done.output else "infra.host-command",
+        finding="infra.disk-full" if "No space left on device" in done.output else "infra.host",
         facts=(("said", done.last_line), ("command", " ".join(argv))),
     )
 

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": NOUNS | {"results", "report"},
     "use": {
         *NOUNS, "settings", "proc", "tables", "matrix", "plan", "environment", "kbuild", "evidence", "checks", "boot",
-        "results", "report", "use.session", "use.attempt", "use.sweep", "use.doctor",
+        "results", "report", "use.session", "use.attempt", "use.sweep", "use.doctor", "use.record",
     },
     "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks"},
     "__main__": {"cli"},

@@ -10,7 +10,9 @@ Source: docker-run(1), Docker Engine API v1.40.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
+import os
 import tarfile
 import threading
 import time
@@ -28,7 +30,7 @@ from lab.errors import EnvironmentFault
 from lab.model import Ending, Step, StepResult
 from lab.settings import Settings
 
-LABEL = "kbuild-lab.work"  # value: the scratch folder's name, so that containers and folders are swept together
+LABEL = "kbuild-lab.owner"  # value: see owner_is_alive()
 SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
 LOG_LIMIT = 512 << 20  # bytes of one step's log; a console that floods is cut, not waited for
 FILE_LIMIT = 8 << 30  # bytes of one file a step may write
@@ -51,11 +53,12 @@ class Mount:
 class Place:
     """Where a Step runs: image, what is bound into it, and how much it may use.
 
-    image: id or tag. work: value of LABEL. devices, capabilities, device_rules: empty but for the mount helper and KVM.
+    image: id or tag. owner: value of LABEL, "" for this process.
+    devices, capabilities, device_rules: empty but for the mount helper and KVM.
     """
 
     image: str
-    work: str
+    owner: str = ""
     mounts: tuple[Mount, ...] = ()
     user: str = "1000:1000"
     memory_mib: int = 4096
@@ -127,7 +130,7 @@ class Engine:
     def read_file(self, image: str, path: str, *, limit: int = 16 << 20) -> bytes:
         """Return the bytes of one regular file of an image, without running anything of it."""
         with _engine_trouble(f"read {path!r} from an image"):
-            container = self._client.api.create_container(image, ["/nothing"], labels={LABEL: "read"})
+            container = self._client.api.create_container(image, ["/nothing"], labels={LABEL: this_process()})
             try:
                 chunks, _ = self._client.api.get_archive(container["Id"], path)
                 data = b"".join(_bounded(chunks, limit))
@@ -227,7 +230,7 @@ class Engine:
                 environment=dict(step.environment),
                 entrypoint=[],
                 hostname="lab",
-                labels={LABEL: place.work},
+                labels={LABEL: place.owner or this_process()},
                 host_config=host,
             )
         return str(made["Id"])
@@ -251,16 +254,35 @@ class Engine:
 
     # ----------------------------------------------------------------------------------------------------- sweeping
 
-    def left_behind(self, alive: Callable[[str], bool]) -> tuple[str, ...]:
-        """Return ids of containers of ours whose scratch folder no living lab holds."""
+    def left_behind(self) -> tuple[str, ...]:
+        """Return ids of containers of ours whose owner is gone, whichever cache they worked for."""
         with _engine_trouble("list containers"):
             found = self._client.api.containers(all=True, filters={"label": LABEL})
-        return tuple(str(row["Id"]) for row in found if not alive(str(row["Labels"].get(LABEL, ""))))
+        return tuple(str(row["Id"]) for row in found if not owner_is_alive(row["Labels"].get(LABEL, "")))
 
     def remove_container(self, container: str) -> None:
         """Kill and remove a container; one that is gone already is no error."""
         with _engine_trouble("remove a container"), contextlib.suppress(docker.errors.NotFound):
             self._client.api.remove_container(container, force=True, v=True)
+
+
+def this_process() -> str:
+    """Return the owner that stands for this process."""
+    return f"pid:{os.getpid()}"
+
+
+def owner_is_alive(owner: str) -> bool:
+    """Whether the lab that owns a container lives. owner: "pid:NUMBER", or the path of a scratch folder that it locks."""
+    if owner.startswith("pid:"):
+        return Path("/proc", owner.removeprefix("pid:")).exists()
+    try:
+        with Path(owner, "owner").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class _LogReader:

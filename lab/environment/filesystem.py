@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import proc
-from lab.environment.engine import Engine, Mount, Place
+from lab.environment.engine import Engine, Mount, Place, owner_is_alive
 from lab.errors import EnvironmentFault
 from lab.model import Step
 from lab.settings import Settings
@@ -55,9 +55,9 @@ class Scratch:
         self.lab = folder / "lab"
 
     @property
-    def name(self) -> str:
-        """The value of the engine label of everything that belongs to it."""
-        return self.folder.name
+    def owner(self) -> str:
+        """The owner of every container that works for it (lab.environment.engine)."""
+        return str(self.folder)
 
 
 @contextlib.contextmanager
@@ -164,7 +164,7 @@ def _make_image(row: Filesystem, place: Scratch, settings: Settings, engine: Eng
     )
     where = Place(
         image=image,
-        work=place.name,
+        owner=place.owner,
         user=f"{settings.uid}:{settings.gid}",
         mounts=(Mount(host=disk, inside="/disk.img", writable=True),),
     )
@@ -185,7 +185,7 @@ def _mount_script(words: tuple[str, ...], folder: Path, settings: Settings, engi
     )  # fmt: skip
     helper = Place(
         image=image,
-        work=folder.name,
+        owner=str(folder),
         user="0:0",
         mounts=(
             Mount(host=folder, inside="/scratch", writable=True, shared=True),
@@ -252,21 +252,8 @@ def mounts_below(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(found, key=lambda path: len(path.parts), reverse=True))
 
 
-def is_alive(name: str, settings: Settings) -> bool:
-    """Whether a living lab holds the scratch folder of this name."""
-    path = settings.work / name / "owner"
-    if not name or not path.exists():
-        return False
-    with path.open("r+") as owner:
-        try:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def dead(settings: Settings) -> tuple[Path, ...]:
     """Return scratch folders that a killed lab left behind."""
     root = settings.work
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    return tuple(folder for folder in folders if not is_alive(folder.name, settings))
+    return tuple(folder for folder in folders if not owner_is_alive(str(folder)))

@@ -22,6 +22,7 @@ from lab.errors import EnvironmentFault, Untestable, UsageError
 from lab.model import DebianSource, DirSource, Patch, Source, TarballSource
 from lab.settings import Settings
 
+PATCHING = "exact"  # changes when trees are patched in another way: part of the key
 UNPACK_DEADLINE_S = 1800.0
 PATCH_DEADLINE_S = 300.0
 _TARGET = re.compile(r"^(?:---|\+\+\+) ([^\t\n]+)", re.M)
@@ -78,7 +79,8 @@ def patched(
     """
     if not patches:
         return tree
-    key = hashlib.sha256((tree.key + "\0".join(patch.text for patch in patches)).encode()).hexdigest()[:16]
+    parts = (PATCHING, tree.key, *(patch.text for patch in patches))
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     final = settings.cache / "sources" / key
     with _locked(settings, key):
         if not final.exists():
@@ -195,12 +197,13 @@ def _unpacked(tarball: Path, digest: str, origin: str, settings: Settings, say: 
 def _apply(patch: Patch, tree: Path) -> None:
     for name in _touched(patch):
         _unlink_from_base(tree, name)
+    # no fuzz, as with git apply: a hunk that lands where its context is not would make another kernel than was asked for
     argv = [
         "patch",
         "-p1",
         "--batch",
         "--forward",
-        "--fuzz=2",
+        "--fuzz=0",
         "--no-backup-if-mismatch",
         "--reject-file=-",
         "-d",

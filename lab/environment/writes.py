@@ -62,7 +62,7 @@ def _in_helper(place: Scratch, output: Path, settings: Settings, engine: Engine,
     )
     helper = Place(
         image=image,
-        work=place.name,
+        owner=place.owner,
         user="0:0",
         mounts=(
             Mount(host=place.folder, inside="/scratch"),

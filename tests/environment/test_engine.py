@@ -1,12 +1,13 @@
 """A step in a container of the real engine: what it may not do, and every way it can end."""
 
 import dataclasses
+import fcntl
 import threading
 import time
 
 import pytest
 
-from lab.environment.engine import LABEL, Mount, Place, connect
+from lab.environment.engine import LABEL, Mount, Place, connect, this_process
 from lab.errors import EnvironmentFault
 from lab.model import Ending, Step
 
@@ -29,7 +30,7 @@ def run(engine, build_image, tmp_path):
     log = tmp_path / "log.txt"
 
     def run(*argv, deadline_s=30.0, stop=None, on_line=lambda line: None, **place):
-        place = Place(image=build_image.id, work="tests", **place)
+        place = Place(image=build_image.id, **place)
         result = engine.execute(step(*argv, deadline_s=deadline_s), place, log, stop=stop, on_line=on_line)
         return result, log.read_text(errors="replace") if log.exists() else ""
 
@@ -77,17 +78,23 @@ def test_a_memory_limit_is_told_from_a_kill(run):
 
 
 def test_a_kill_from_outside_is_told(engine, build_image, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    owner = str(tmp_path / "scratch")
+    lock = (tmp_path / "scratch" / "owner").open("w")  # or another lab's sweep would be the one that kills it
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
     def kill():
         api = engine._client.api
         until = time.monotonic() + 20
         while time.monotonic() < until:
-            for row in api.containers(filters={"label": f"{LABEL}=killed"}):
+            for row in api.containers(filters={"label": f"{LABEL}={owner}"}):
                 api.kill(row["Id"])
                 return
             time.sleep(0.1)
 
     threading.Thread(target=kill).start()
-    result = engine.execute(step("sleep", "60"), Place(image=build_image.id, work="killed"), tmp_path / "log")
+    result = engine.execute(step("sleep", "60"), Place(image=build_image.id, owner=owner), tmp_path / "log")
+    lock.close()
     assert result.ending is Ending.KILLED
 
 
@@ -116,14 +123,14 @@ def test_a_bind_is_read_only_unless_said(run, tmp_path):
 
 def test_a_missing_image_is_the_environments_fault(engine, tmp_path):
     with pytest.raises(EnvironmentFault, match="the image is gone"):
-        engine.execute(step("true"), Place(image="kbuild-lab/none:none", work="tests"), tmp_path / "log")
+        engine.execute(step("true"), Place(image="kbuild-lab/none:none"), tmp_path / "log")
 
 
 def test_nothing_is_left_of_a_step(run, engine):
     run("true")
     assert not [
         row
-        for row in engine._client.api.containers(all=True, filters={"label": f"{LABEL}=tests"})
+        for row in engine._client.api.containers(all=True, filters={"label": f"{LABEL}={this_process()}"})
         if row["State"] == "exited"
     ]
 

@@ -8,6 +8,7 @@ import pytest
 
 from lab import proc
 from lab.environment import filesystem, writes
+from lab.environment.engine import owner_is_alive
 from lab.errors import EnvironmentFault
 from lab.events import silent
 from lab.use import sweep
@@ -47,11 +48,13 @@ def test_a_scratch_folder_is_alive_only_while_somebody_holds_it(tmp_path, reposi
     folder.mkdir(parents=True)
     with (folder / "owner").open("w") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
-        assert filesystem.is_alive("one", settings)
+        assert owner_is_alive(str(folder))
         assert filesystem.dead(settings) == ()
-    assert not filesystem.is_alive("one", settings)
+    assert not owner_is_alive(str(folder))
     assert filesystem.dead(settings) == (folder,)
-    assert not filesystem.is_alive("", settings)
+    assert not owner_is_alive("")
+    assert owner_is_alive(f"pid:{os.getpid()}")
+    assert not owner_is_alive("pid:999999999")
 
 
 def scratch(settings, engine, image):
@@ -134,8 +137,8 @@ def test_what_a_killed_lab_left_is_swept_and_what_lives_is_not(real, rows, engin
         "from lab.environment import engine, filesystem\n"
         f"s = dataclasses.replace(cli.settings(), cache=Path({str(alone.cache)!r}))\n"
         "e = engine.connect(s); row = cli.load_tables().filesystem['ext4-128']\n"
-        f"place = filesystem.scratch('dead', s, e, {build_image.id!r}).__enter__()\n"
-        f"filesystem.mounted(row, place, s, e, {build_image.id!r}).__enter__()\n"
+        f"one = filesystem.scratch('dead', s, e, {build_image.id!r}); place = one.__enter__()\n"
+        f"two = filesystem.mounted(row, place, s, e, {build_image.id!r}); two.__enter__()\n"
         "os.kill(os.getpid(), 9)\n"
     )
     import sys

@@ -1,0 +1,394 @@
+"""`lab`: options → one call into lab.use. The only reader of the environment and the only place that exits."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lab import __version__, tables
+from lab.errors import ExitCode, LabError, UsageError
+from lab.events import Event, Note
+from lab.matrix import schema as matrix_schema
+from lab.matrix.expand import expand
+from lab.matrix.read import read
+from lab.model import Cell
+from lab.report import document, explain, inventory, live, page, plain, text
+from lab.settings import Settings
+from lab.use import check, doctor, prepare, session
+
+ROOT = Path(__file__).parent.parent
+HANDED_ON = (  # what child processes may see of the caller's environment: how to reach the network, nothing else
+    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "XDG_RUNTIME_DIR",
+)  # fmt: skip
+CAP_SYS_ADMIN = 21
+
+app = typer.Typer(
+    name="lab",
+    help="A test lab for the Linux kernel's own build system: builds, checks and boots the cells of a matrix.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+images = typer.Typer(help="Container images: what images/*.yaml defines and what the engine has.", no_args_is_help=True)
+sources = typer.Typer(help="Kernel sources: fetch them ahead, list the cache.", no_args_is_help=True)
+app.add_typer(images, name="image")
+app.add_typer(sources, name="source")
+
+MatrixFile = Annotated[Path, typer.Argument(metavar="MATRIX", help="the matrix file (docs/matrix.md)")]
+Cells = Annotated[
+    list[str] | None,
+    typer.Option("--cell", "-c", metavar="PATTERN", help="only these cells (shell pattern, repeatable)"),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="print the stable JSON contract (docs/json.md) on standard output")
+]
+
+
+class Kind(StrEnum):
+    """What `lab log` reads."""
+
+    BUILD = "build"
+    CONSOLE = "console"
+
+
+class Accel(StrEnum):
+    """How guests run."""
+
+    AUTO = "auto"
+    TCG = "tcg"
+    KVM = "kvm"
+
+
+@app.command("run")
+def run_command(
+    matrix: MatrixFile,
+    cell: Cells = None,
+    run: Annotated[str, typer.Option("--run", help="name of the run; one that exists is taken up again")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="take up the latest run of this matrix")] = False,
+    accel: Annotated[Accel, typer.Option(help="how guests run; auto: KVM where a guest was seen to run")] = Accel.AUTO,
+    as_json: AsJson = False,
+) -> None:
+    """Build, check and boot the cells of a matrix.
+
+    Exits 0 if all is as expected, 1 for the kernel's fault, 125 if the only cell cannot be judged, 128 for the lab's
+    trouble. Ctrl-C once finishes nothing new and reports; --resume goes on.
+    """
+    options, rows = settings(), load_tables()
+    read_matrix = read(matrix, rows)
+    request = session.Request(
+        matrix=matrix,
+        name=read_matrix.name,
+        cells=chosen(expand(read_matrix), cell),
+        run=run,
+        resume=resume,
+        accel=accel.value,
+    )
+    stop = threading.Event()
+    interrupt_once(stop)
+    terminal = sys.stderr.isatty()
+    history = session.history(options).durations
+    with live.live(sys.stderr, terminal=terminal, colour=colour(sys.stderr), history=history) as sink:
+        done = session.run(request, options, rows, sink, stop)
+    report = page.write_page(done.facts, done.by_cell, done.folder)
+    contract = document.run_document(done.facts, done.by_cell, folder=shown(done.folder))
+    if as_json:
+        print(document.printed_json(contract))
+    else:
+        print(text.run_text(done.results, folder=done.folder, report=shown(report), colour=colour(sys.stdout)))
+        print(next_steps(matrix, done))
+    raise typer.Exit(ExitCode.INTERRUPTED if done.interrupted else contract["exit_code"])
+
+
+@app.command("list")
+def list_command(matrix: MatrixFile, cell: Cells = None, as_json: AsJson = False) -> None:
+    """List the cells of a matrix, without an engine."""
+    cells = chosen(expand(read(matrix, load_tables())), cell)
+    emit(document.list_document(cells), text.cells_text(cells, colour=colour(sys.stdout)), as_json=as_json)
+
+
+@app.command("check")
+def check_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="a kernel's O= directory, or an attempt's evidence folder")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Judge what a build left behind: any kernel output directory, no engine needed."""
+    judged = check.folder(folder)
+    emit(document.judged_document(judged), text.judged_text(judged, colour=colour(sys.stdout)), as_json=as_json)
+    raise typer.Exit(judged.exit_code)
+
+
+@app.command("log")
+def log_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a saved log")],
+    kind: Annotated[Kind, typer.Option(help="what wrote it: make, or a kernel's console")],
+    as_json: AsJson = False,
+) -> None:
+    """Give the findings of one saved log."""
+    judged = check.log_file(file, kind.value)
+    emit(document.judged_document(judged), text.judged_text(judged, colour=colour(sys.stdout)), as_json=as_json)
+    raise typer.Exit(judged.exit_code)
+
+
+@app.command("doctor")
+def doctor_command(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="install and start what lacks; says so before each change")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="say nothing if nothing lacks")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try what this machine can do, say what lacks and how to get it."""
+    options, rows = settings(), load_tables()
+    found = doctor.fix(options, rows, said) if fix else doctor.examine(options, rows)
+    lacking = any(one.needed and one.ok is False for one in found)
+    rows_found = [asdict(one) for one in found]
+    if as_json or lacking or not quiet:
+        contract = {"schema_version": document.SCHEMA_VERSION, "ok": not lacking, "capabilities": rows_found}
+        emit(contract, inventory.capabilities_text(rows_found), as_json=as_json)
+    raise typer.Exit(ExitCode.LAB_FAULT if lacking else ExitCode.AS_EXPECTED)
+
+
+@app.command("clean")
+def clean_command(
+    caches: Annotated[bool, typer.Option("--caches", help="also sources, compiler caches and downloads")] = False,
+    with_images: Annotated[bool, typer.Option("--images", help="also the engine's images of ours")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take away what a killed run left: containers, mounts, loop devices, scratch folders. Results are never touched."""
+    swept = prepare.clean(settings(), said, caches=caches or with_images, images=with_images)
+    contract = {
+        "containers": swept.containers,
+        "scratch_folders": swept.scratch_folders,
+        "mounts": swept.mounts,
+        "images": swept.images,
+        "bytes": swept.bytes,
+        "trouble": list(swept.trouble),
+    }
+    words = f"{swept.containers} containers, {swept.scratch_folders} scratch folders, {swept.mounts} mounts"
+    cache = f", {swept.bytes >> 20} MiB of caches, {swept.images} images" if caches or with_images else ""
+    emit(contract, "\n".join([f"removed: {words}{cache}", *swept.trouble]), as_json=as_json)
+    raise typer.Exit(ExitCode.LAB_FAULT if swept.trouble else ExitCode.AS_EXPECTED)
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of matrix files, for editors."""
+    print(document.printed_json(matrix_schema.schema(load_tables())))
+
+
+@app.command("explain")
+def explain_command(
+    finding: Annotated[
+        str, typer.Argument(metavar="[FINDING-ID]", help="such as modpost.undefined; none: list them")
+    ] = "",
+) -> None:
+    """Print the page of a finding id: what it is, why it happens, how to confirm it by hand."""
+    print(explain.page(finding) if finding else "\n".join(explain.ids()))
+
+
+@images.command("build")
+def image_build(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="rows of images/; none: all")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build images that the engine does not have as they are defined now."""
+    built = prepare.images(settings(), load_tables(), names or [], said)
+    rows = [asdict(one) for one in built]
+    emit({"images": rows}, inventory.images_text(rows), as_json=as_json)
+
+
+@images.command("list")
+def image_list(as_json: AsJson = False) -> None:
+    """List the images that the engine has, and definitions that are not built."""
+    rows = prepare.image_rows(settings(), load_tables())
+    lines = "\n".join(f"{name:<28} {state}" for name, state in rows)
+    emit({"images": [{"name": name, "state": state} for name, state in rows]}, lines, as_json=as_json)
+
+
+@images.command("show")
+def image_show(name: str, as_json: AsJson = False) -> None:
+    """Show an image's digest and the versions of its packages."""
+    built = prepare.image(settings(), load_tables(), name)
+    row = asdict(built)
+    emit(row, inventory.image_text(row), as_json=as_json)
+
+
+@images.command("prune")
+def image_prune(as_json: AsJson = False) -> None:
+    """Remove images whose definition has changed since they were built."""
+    gone = prepare.prune(settings(), load_tables())
+    emit({"removed": list(gone)}, "\n".join(gone) or "nothing to remove", as_json=as_json)
+
+
+@sources.command("fetch")
+def source_fetch(matrix: MatrixFile, as_json: AsJson = False) -> None:
+    """Fetch, verify, unpack and patch every source that a matrix needs."""
+    trees = prepare.sources(settings(), expand(read(matrix, load_tables())), said)
+    rows = [{"path": str(tree.path), "version": tree.version, "origin": tree.origin, "key": tree.key} for tree in trees]
+    emit({"sources": rows}, "\n".join(f"{row['version']:<12} {row['origin']}" for row in rows), as_json=as_json)
+
+
+@sources.command("list")
+def source_list(as_json: AsJson = False) -> None:
+    """List the source trees in the cache."""
+    rows = [{"key": key, "version": version, "used_at_s": used} for key, version, used in prepare.cached(settings())]
+    emit({"sources": rows}, "\n".join(f"{row['key']}  {row['version']}" for row in rows), as_json=as_json)
+
+
+# ---------------------------------------------------------------------------------------------------------- plumbing
+
+
+def settings() -> Settings:
+    """Build the options of this call from the environment and the machine. The only place that reads either."""
+    environment = os.environ
+    home_cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    clone = (ROOT / "images").is_dir()
+    uid = os.geteuid()
+    return Settings(
+        cache=Path(environment.get("LAB_CACHE") or home_cache / "kbuild-lab").absolute(),
+        results=Path(environment.get("LAB_RESULTS") or (ROOT if clone else Path.cwd()) / "results").absolute(),
+        images=Path(environment.get("LAB_IMAGES") or ROOT / "images").absolute(),
+        data=Path(__file__).parent / "data",
+        environment=tuple((name, environment[name]) for name in HANDED_ON if environment.get(name)),
+        engine=environment.get("DOCKER_HOST", ""),
+        mirror=environment.get("LAB_MIRROR", ""),
+        cores=len(os.sched_getaffinity(0)),
+        memory_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
+        uid=uid or 1000,
+        gid=os.getegid() or 1000,
+        may_mount=uid == 0 and environment.get("LAB_MOUNT") != "helper" and has_capability(CAP_SYS_ADMIN),
+    )
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process holds a capability. Source: capabilities(7), proc(5) CapEff."""
+    status = Path("/proc/self/status").read_text()
+    mask = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(mask, 16) >> number & 1)
+
+
+def interrupt_once(stop: threading.Event) -> None:
+    """Let the first Ctrl-C finish nothing new and report, and the second one end lab at once."""
+
+    def interrupted(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("lab: stopping; once more to leave at once", file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
+
+
+def load_tables() -> tables.Tables:
+    """Read the rows."""
+    return tables.load(images=settings().images)
+
+
+def chosen(cells: Sequence[Cell], patterns: list[str] | None) -> tuple[Cell, ...]:
+    """Return the cells that a pattern names. Raises UsageError with what is known if one names none."""
+    if not patterns:
+        return tuple(cells)
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(cell.id, pattern) for cell in cells):
+            known = ", ".join(cell.id for cell in cells[:12]) + (", …" if len(cells) > 12 else "")
+            raise UsageError(
+                f"no cell is called {pattern!r}", facts=(("known", known),), hint="`lab list` shows them all"
+            )
+    return tuple(cell for cell in cells if any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in patterns))
+
+
+def emit(contract: Mapping[str, Any], words: str, *, as_json: bool) -> None:
+    """Print the one or the other."""
+    print(document.printed_json(contract) if as_json else words)
+
+
+def said(event: Event) -> None:
+    """Print notes of commands that have no live view."""
+    if isinstance(event, Note):
+        print(plain.one_line(event.text), file=sys.stderr, flush=True)
+
+
+def colour(stream: Any) -> bool:
+    """Whether a stream wants colours. Source: no-color.org."""
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
+
+
+def shown(path: Path) -> str:
+    """Return a path as one would type it from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def next_steps(matrix: Path, done: session.Session) -> str:
+    """Return what to try next."""
+    rows = []
+    telling = [result for result in done.results if any(attempt.findings for attempt in result.attempts)]
+    if done.interrupted:
+        rows.append(f"lab run {matrix} --resume")
+    if telling:
+        attempt = telling[0].attempts[-1]
+        first = next((finding.id for finding in attempt.findings), "")
+        rows += [f"lab explain {first}", f"lab check {shown(done.folder / attempt.folder)}"]
+    rows.append(f"lab run {matrix} --json")
+    return "\n".join(["next:", *(f"  {row}" for row in rows)])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run lab and exit with the code that says what happened (docs/exit-codes.md)."""
+    sys.exit(int(exit_code_of(arguments)))
+
+
+def exit_code_of(arguments: Sequence[str] | None = None) -> int:
+    """Run lab and return its exit code; prints every error the way it deserves."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is an interrupt
+    try:
+        outcome = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except (
+        typer.TyperException
+    ) as error:  # the option parser's own complaints; its exit code 2 would be "bad" to git bisect
+        command = " ".join(["lab", *(word for word in (arguments or sys.argv[1:])[:1] if not word.startswith("-"))])
+        print(f"{plain.one_line(str(error))}\n  hint: {command} --help", file=sys.stderr)
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        print("lab: interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except LabError as error:
+        print(plain.plain(str(error)), file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.LAB_FAULT
+    except Exception:
+        traceback.print_exc()
+        print(f"lab {__version__}: this is a bug of the lab, not of the kernel; please report it", file=sys.stderr)
+        return ExitCode.LAB_FAULT
+    return outcome if isinstance(outcome, int) else ExitCode.AS_EXPECTED
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-V", help="print the version and exit")] = False,
+) -> None:
+    """Print the version if asked."""
+    if version:
+        print(f"lab {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())

@@ -1,0 +1,363 @@
+"""Execute one cell once: scratch → filesystem → record → configure → build → pack → boot → checks → verdict → store."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lab import checks, kbuild
+from lab.boot import initramfs, machine
+from lab.environment import filesystem, writes
+from lab.environment.engine import Engine, Mount, Place
+from lab.environment.filesystem import Granularity, Scratch
+from lab.environment.image import BuiltImage
+from lab.environment.source import Tree
+from lab.errors import EnvironmentFault, LabError
+from lab.events import JobProgress, Sink
+from lab.evidence.bundle import Evidence, pack
+from lab.model import AttemptResult, Cell, Finding, Severity, Span, Step, StepResult
+from lab.report import reproduce
+from lab.results import store, verdict
+from lab.settings import Settings
+from lab.tables import Tables
+from lab.use import record as records
+
+PROGRESS_EVERY_S = 0.5
+BOOT_IN = "/boot-in"  # inside the boot container
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What every attempt of a run works with. accel: decided once a run. clock: seconds since the epoch."""
+
+    settings: Settings
+    tables: Tables
+    engine: Engine
+    sink: Sink
+    stop: threading.Event
+    accel: machine.Accel = machine.Accel.TCG
+    clock: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What shared jobs prepared for an attempt. boot: None when the cell is only built."""
+
+    tree: Tree
+    build: BuiltImage
+    boot: BuiltImage | None
+
+
+class Attempt:
+    """One execution under way: where it writes, what it has seen. Used by execute() only."""
+
+    def __init__(self, bench: Bench, cell: Cell, number: int, key: str, inputs: Inputs, folder: Path) -> None:
+        self.bench, self.cell, self.number, self.key, self.inputs, self.folder = (
+            bench,
+            cell,
+            number,
+            key,
+            inputs,
+            folder,
+        )
+        self.arch = bench.tables.arch[cell.arch]
+        self.toolchain = bench.tables.toolchain[cell.toolchain]
+        self.filesystem = bench.tables.filesystem[cell.filesystem]
+        self.jobs = cell.make.jobs or bench.settings.cores
+        self.steps: list[StepResult] = []
+        self.findings: list[Finding] = []
+        self.facts: dict[str, Any] = {}
+        self.files_built = 0
+        self._told_s = 0.0
+
+    # --------------------------------------------------------------------------------------------------------- steps
+
+    def run(self, step: Step, place: Place, watch: Path | None = None) -> StepResult:
+        """Run one step, keep its result in steps.json at once; watch: the folder whose free space is noted."""
+        result = self.bench.engine.execute(
+            step, place, self.folder / step.log, on_line=self._progress(step), stop=self.bench.stop
+        )
+        if watch is not None:
+            free = os.statvfs(watch)
+            result = replace(result, bytes_free=free.f_bavail * free.f_frsize, inodes_free=free.f_favail)
+        self.steps.append(result)
+        store.write(self.folder / "steps.json", store.Steps(steps=tuple(self.steps)))
+        return result
+
+    def _progress(self, step: Step) -> Callable[[str], None]:
+        """Return what is told each line of a step's log: it passes some of them on, with the part that is done."""
+        expected = self._expected_files() if step.name == "build" else None
+
+        def on_line(line: str) -> None:
+            counted = kbuild.is_progress(line)
+            self.files_built, fraction = kbuild.progress(line, self.files_built, expected)
+            now = time.monotonic()
+            if now - self._told_s >= PROGRESS_EVERY_S and (counted or step.name != "build"):
+                self._told_s = now
+                self.bench.sink(
+                    JobProgress(
+                        at_s=self.bench.clock(),
+                        key=self.key,
+                        step=step.name,
+                        detail=line.strip()[:200],
+                        fraction=fraction,
+                    )
+                )
+
+        return on_line
+
+    def _expected_files(self) -> int | None:
+        """Return how many files an earlier build of the same kind made: what `fraction` is a fraction of."""
+        try:
+            return int(self._files_note().read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _files_note(self) -> Path:
+        return self.bench.settings.cache / "progress" / kbuild.build_key(self.cell)
+
+    # --------------------------------------------------------------------------------------------------------- build
+
+    def write_record(self, place: Scratch, granularity: Granularity) -> None:
+        """Decide the steps and write down what will be run, and the script that runs it again without the lab."""
+        cache = kbuild.CompilerCache(compiler=self.inputs.build.id, size=self.bench.settings.ccache_size)
+        self.configure_steps = kbuild.configure_steps(self.cell, self.arch, self.toolchain, jobs=self.jobs, cache=cache)
+        self.build_step = kbuild.build_step(self.cell, self.arch, self.toolchain, jobs=self.jobs, cache=cache)
+        self.boot_step = self._boot_step()
+        images = self.bench.tables.image
+        boot = None
+        if self.boot_step is not None and self.inputs.boot is not None:
+            boot = records.boot_recipe(
+                records.image_recipe(images[self.inputs.boot.name], self.inputs.boot),
+                self._boot_place(place),
+                self.boot_step,
+                kernel=self.arch.image_path,
+                init=self._init(),
+                kvm=self.bench.accel is machine.Accel.KVM,
+            )
+        written = records.record(
+            self.cell,
+            self.number,
+            granularity=granularity,
+            image=records.image_recipe(images[self.inputs.build.name], self.inputs.build),
+            place=self._build_place(place),
+            tree=self.inputs.tree,
+            filesystem=self.filesystem,
+            steps=(*self.configure_steps, self.build_step),
+            boot=boot,
+            engine={"version": self.bench.engine.version.get("Version", ""), "url": self.bench.engine.url},
+        )
+        self.facts |= {"granularity_ns": granularity.effective_ns, "kernel": self.inputs.tree.version}
+        store.write(self.folder / "record.json", written)
+        script = self.folder / "reproduce.sh"
+        script.write_text(reproduce.script(written))
+        script.chmod(0o755)
+
+    def build(self, place: Scratch) -> bool:
+        """Configure and build in the container; True if there is a kernel. Everything is packed, also after a failure."""
+        inside = self._build_place(place)
+        order = place.folder / "writes.tsv"
+        recorder = writes.recorded(place, order, self.bench.settings, self.bench.engine, self.inputs.build.id)
+        with recorder as recording:
+            self.facts["write_order_recorded"] = recording
+            built = self._configure(inside, place.out) and self._make(inside, place.out)
+        try:
+            pack(place.out, self.folder, source=self.inputs.tree.path, writes=order if recording else None)
+        except OSError as error:
+            raise EnvironmentFault(
+                f"cannot keep the evidence: {error.strerror}",
+                finding="infra.disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "infra.host",
+                facts=(("folder", str(self.folder)),),
+            ) from error
+        return built
+
+    def _build_place(self, place: Scratch) -> Place:
+        settings = self.bench.settings
+        mounts = [
+            Mount(host=self.inputs.tree.path, inside=kbuild.SOURCE),
+            Mount(host=place.out, inside=kbuild.OUT, writable=True),
+            Mount(host=place.lab, inside=kbuild.LAB),
+        ]
+        if self.cell.ccache:
+            mounts.append(Mount(host=self._ccache(), inside=kbuild.CCACHE, writable=True))
+        return Place(
+            image=self.inputs.build.id,
+            owner=place.owner,
+            mounts=tuple(mounts),
+            user=f"{settings.uid}:{settings.gid}",
+            memory_mib=max(1024, settings.memory_mib // 2),
+            cpus=float(settings.cores),
+        )
+
+    def _ccache(self) -> Path:
+        """Return the compiler cache of this image; another compiler never reads it."""
+        folder = self.bench.settings.cache / "ccache" / self.inputs.build.key
+        folder.mkdir(parents=True, exist_ok=True)
+        _own(folder, self.bench.settings)
+        return folder
+
+    def _configure(self, inside: Place, out: Path) -> bool:
+        for step in self.configure_steps:
+            if not self.run(step, inside, out).ok:
+                return False
+        config = (out / ".config").read_text(errors="replace") if (out / ".config").is_file() else ""
+        lost = kbuild.not_honoured(kbuild.fragments(self.cell), config)
+        if lost:
+            self.findings.append(_config_finding(lost))
+        return not lost
+
+    def _make(self, inside: Place, out: Path) -> bool:
+        self.files_built = 0
+        done = self.run(self.build_step, inside, out)
+        if done.ok:
+            note = self._files_note()
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(str(self.files_built))
+        return done.ok
+
+    # ---------------------------------------------------------------------------------------------------------- boot
+
+    def boot(self, place: Scratch) -> None:
+        """Boot what was built with all its modules; the console becomes console.txt."""
+        kernel = place.out / self.arch.image_path
+        if self.boot_step is None or not kernel.is_file():
+            return  # the check says that there is no console
+        shown = place.folder / "boot-in"
+        shown.mkdir()
+        shutil.copyfile(kernel, shown / "kernel")
+        modules = [
+            initramfs.ModuleFile(path=module.path, data=module.file, depends=module.depends)
+            for module in Evidence(self.folder).modules
+            if module.file is not None
+        ]
+        order = initramfs.load_order(modules).modules
+        busybox = self.bench.engine.read_file(self.inputs.build.id, "/usr/bin/busybox")
+        (shown / "initramfs").write_bytes(initramfs.initramfs(busybox, order, self._init()))
+        self.facts |= {"accel": self.bench.accel.value, "modules": [one.path for one in order]}
+        self.run(self.boot_step, self._boot_place(place))
+
+    def _boot_step(self) -> Step | None:
+        if self.cell.boot is None:
+            return None
+        row = self.arch.machine_named(self.cell.boot.machine)
+        assert row is not None, "the matrix reader knows the machines"
+        self.facts["machine"] = row.name
+        return machine.boot_step(
+            self.cell,
+            self.arch,
+            row,
+            kernel=f"{BOOT_IN}/kernel",
+            initramfs=f"{BOOT_IN}/initramfs",
+            accel=self.bench.accel,
+        )
+
+    def _init(self) -> str:
+        return (self.bench.settings.data / "boot" / "init").read_text()
+
+    def _boot_place(self, place: Scratch) -> Place:
+        assert self.inputs.boot is not None
+        settings = self.bench.settings
+        kvm = Path("/dev/kvm")
+        use_kvm = self.bench.accel is machine.Accel.KVM and kvm.exists()
+        return Place(
+            image=self.inputs.boot.id,
+            owner=place.owner,
+            mounts=(Mount(host=place.folder / "boot-in", inside=BOOT_IN),),
+            user=f"{settings.uid}:{settings.gid}",
+            memory_mib=self.cell.boot.memory_mib + 1024 if self.cell.boot else 2048,
+            devices=("/dev/kvm:/dev/kvm:rw",) if use_kvm else (),
+            groups=(str(kvm.stat().st_gid),) if use_kvm else (),
+        )
+
+
+def execute(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, inputs: Inputs) -> AttemptResult:
+    """Execute a cell once and keep what came of it. Returns a result also when the lab itself is in trouble.
+
+    Only an interruption leaves no result.json behind: the attempt then counts as never made.
+    """
+    began, folder = time.monotonic(), run.attempt_folder(cell.id, number)
+    attempt = Attempt(bench, cell, number, key, inputs, folder)
+    try:
+        with filesystem.scratch(
+            _scratch_name(run, cell, number), bench.settings, bench.engine, inputs.build.id
+        ) as place:
+            _lay_out(place, bench.settings, kbuild.kconfig_files(cell))
+            with filesystem.mounted(
+                attempt.filesystem, place, bench.settings, bench.engine, inputs.build.id
+            ) as granularity:
+                attempt.write_record(place, granularity)
+                if attempt.build(place) and cell.boot is not None:
+                    attempt.boot(place)
+        result = _judged(attempt)
+    except LabError as error:
+        result = verdict.attempt_from_error(number, error)
+    result = replace(
+        result,
+        steps=tuple(attempt.steps),
+        facts={**attempt.facts, **result.facts},
+        seconds=round(time.monotonic() - began, 3),
+        folder=str(folder.relative_to(run.folder)),
+    )
+    if not bench.stop.is_set():
+        run.keep_attempt(cell.id, result)
+    return result
+
+
+def _judged(attempt: Attempt) -> AttemptResult:
+    evidence = Evidence(attempt.folder)
+    findings, not_applicable = checks.judge(evidence)
+    told = (*attempt.findings, *findings)
+    booted = any(step.name == "boot" for step in attempt.steps) and _init_said_done(told)
+    outcome, reason = verdict.attempt_outcome(
+        told, not_applicable, attempt.steps, boot_expected=attempt.cell.boot is not None, booted=booted
+    )
+    return AttemptResult(
+        number=attempt.number, outcome=outcome, reason=reason, findings=told, not_applicable=not_applicable
+    )
+
+
+def _init_said_done(findings: Iterable[Finding]) -> bool:
+    """Whether the boot check saw our init end: it says so itself, with the results of each module."""
+    return any(finding.id == "boot.modules" and finding.data.get("done") for finding in findings)
+
+
+def _config_finding(lost: tuple[kbuild.NotHonoured, ...]) -> Finding:
+    symbol, wanted, got = lost[0]
+    return Finding(
+        id="config.not-honoured",
+        severity=Severity.ERROR,
+        title=f"{symbol} did not survive olddefconfig",
+        message=f"{symbol}={wanted} was asked for, the configuration has {got or 'nothing'}"
+        + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""),
+        where=Span(file="config.txt"),
+        because=tuple(f"{name}: wanted {want}, got {have or 'nothing'}" for name, want, have in lost[:20]),
+        data={"symbols": [{"symbol": name, "wanted": want, "got": have} for name, want, have in lost]},
+    )
+
+
+def _lay_out(place: Scratch, settings: Settings, fragments: tuple[tuple[str, str], ...]) -> None:
+    """Put what /lab shows inside into place: wrappers that come first in PATH, and the fragments of the configuration."""
+    (place.lab / "bin").mkdir()
+    shutil.copy(settings.data / "bin" / "cmp", place.lab / "bin" / "cmp")
+    (place.lab / "kconfig").mkdir()
+    for name, text in fragments:
+        (place.lab / "kconfig" / name).write_text(text)
+
+
+def _scratch_name(run: store.Run, cell: Cell, number: int) -> str:
+    return f"{run.facts.run}-{cell.id}-{number}-{os.getpid()}"
+
+
+def _own(path: Path, settings: Settings) -> None:
+    if path.stat().st_uid != settings.uid:
+        try:
+            os.chown(path, settings.uid, settings.gid)
+        except PermissionError as error:
+            raise EnvironmentFault(f"cannot give {str(path)!r} to the build's user", finding="infra.host") from error

@@ -1,0 +1,122 @@
+"""The Record of an attempt: what will be run, written down before it runs (record.json), and what reproduce.sh is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from lab import __version__, kbuild
+from lab.boot import initramfs
+from lab.environment.engine import Place
+from lab.environment.filesystem import Granularity
+from lab.environment.image import BuiltImage
+from lab.environment.source import Tree
+from lab.model import Cell, DebianSource, DirSource, Step
+from lab.report.reproduce import (
+    BootRecipe,
+    ContainerRecipe,
+    FilesystemRecipe,
+    ImageRecipe,
+    SourceRecipe,
+    StepRecipe,
+    TextFile,
+)
+from lab.tables import Filesystem, Image
+
+
+def image_recipe(row: Image, built: BuiltImage) -> ImageRecipe:
+    """Return what it takes to have the image again: its definition, its digest and what was in it."""
+    return ImageRecipe(
+        name=built.tag,
+        id=built.id,
+        suite=row.suite,
+        debian_arch=row.debian_arch,
+        wanted=row.packages,
+        packages=built.packages,
+    )
+
+
+def boot_recipe(image: ImageRecipe, place: Place, step: Step, *, kernel: str, init: str, kvm: bool) -> BootRecipe:
+    """Return how the kernel is booted."""
+    return BootRecipe(
+        image=image,
+        container=_container(place),
+        step=_step(step),
+        kernel=kernel,
+        init=init,
+        applets=initramfs.APPLETS,
+        kvm=kvm,
+    )
+
+
+def record(
+    cell: Cell,
+    number: int,
+    *,
+    granularity: Granularity,
+    image: ImageRecipe,
+    place: Place,
+    tree: Tree,
+    filesystem: Filesystem,
+    steps: Iterable[Step],
+    boot: BootRecipe | None,
+    engine: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the record: lab.report.reproduce.Recipe, and beside it what people want to know later."""
+    return {
+        "lab_version": __version__,
+        "cell": cell.id,
+        "axes": dict(cell.axes),
+        "attempt": number,
+        "granularity_ns": granularity.effective_ns,
+        "granularity": asdict(granularity),
+        "kernel_version": tree.version,
+        "source_key": tree.key,
+        "image": image,
+        "container": _container(place),
+        "source": _source(cell, tree),
+        "patches": [TextFile(name=f"{patch.name}.patch", text=patch.text) for patch in cell.patches],
+        "filesystem": _filesystem(filesystem),
+        "kconfig": [TextFile(name=name, text=text) for name, text in kbuild.kconfig_files(cell)],
+        "steps": [_step(step) for step in steps],
+        "boot": boot,
+        "engine": engine,
+    }
+
+
+def _container(place: Place) -> ContainerRecipe:
+    return ContainerRecipe(
+        user=place.user, memory_mib=place.memory_mib, processes=place.processes, tmp_mib=place.tmp_mib
+    )
+
+
+def _step(step: Step) -> StepRecipe:
+    return StepRecipe(
+        name=step.name,
+        argv=step.argv,
+        workdir=step.workdir,
+        deadline_s=step.deadline_s,
+        environment=step.environment,
+    )
+
+
+def _filesystem(row: Filesystem) -> FilesystemRecipe:
+    return FilesystemRecipe(
+        name=row.name,
+        kind=row.kind.value,
+        fstype=row.fstype,
+        mkfs=row.mkfs,
+        mount_options=row.mount_options,
+        size_mib=row.size_mib,
+    )
+
+
+def _source(cell: Cell, tree: Tree) -> SourceRecipe:
+    wanted = cell.source
+    if isinstance(wanted, DebianSource):
+        version = tree.origin.split(" + ")[0].rpartition(" ")[2]
+        return SourceRecipe(kind="debian", package=wanted.package, version=version, sha256=tree.sha256)
+    if isinstance(wanted, DirSource):
+        return SourceRecipe(kind="dir", path=wanted.path)
+    return SourceRecipe(kind="tarball", path=wanted.path, sha256=wanted.sha256)

@@ -1,0 +1,287 @@
+"""`lab run`: a matrix' cells, worked off, judged, kept.
+
+sweep → open the run → jobs → schedule { image, source, patched source, attempt } → results
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import __version__
+from lab.boot.machine import Accel
+from lab.environment import engine as engines
+from lab.environment import image, source
+from lab.environment.image import BuiltImage
+from lab.environment.source import Tree
+from lab.errors import UsageError
+from lab.events import CellJudged, JobProgress, Note, RunStarted, Sink
+from lab.model import AttemptResult, Cell, Emulation, Outcome, Result
+from lab.plan import jobs as plan
+from lab.plan.jobs import AttemptWork, ImageWork, Job, PatchedWork, SourceWork
+from lab.plan.schedule import Ended, JobState, work_off
+from lab.results import store, verdict
+from lab.settings import Settings
+from lab.tables import FilesystemKind, Tables
+from lab.use import attempt, doctor, sweep
+from lab.use.attempt import Bench, Inputs
+
+NETWORK_AT_ONCE = 2
+UNEXPECTED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)  # what goes first next time
+LOOPS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be run. matrix: the file; name: the matrix' own. run: "" for a new one. resume: the matrix' latest run.
+
+    accel: "tcg", "kvm", or "auto": KVM where a guest was seen to run under it, else TCG.
+    """
+
+    matrix: Path
+    name: str
+    cells: tuple[Cell, ...]
+    run: str = ""
+    resume: bool = False
+    accel: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a run came to. folder: of the run under results/. interrupted: there are cells that were not run."""
+
+    facts: store.RunFacts
+    folder: Path
+    results: tuple[Result, ...]
+    interrupted: bool = False
+
+    @property
+    def by_cell(self) -> dict[str, Result]:
+        """The results by cell id, in the matrix' order."""
+        return {result.cell: result for result in self.results}
+
+
+def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: threading.Event) -> Session:
+    """Run the cells and return every verdict. Cells that a run taken up again has judged already are not repeated."""
+    with engines.connect(settings) as engine, _open(request, settings) as opened:
+        sweep.dead_work(settings, engine, sink)
+        finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
+        sink(_started(request, opened, finished))
+        crew = _Crew(request, settings, tables, engine, sink, stop, opened)
+        before = history(settings)
+        ended = work_off(
+            crew.jobs(finished),
+            crew.do,
+            pools=_pools(settings),
+            sink=sink,
+            durations=before.durations,
+            failed_before=frozenset(before.failed),
+            stop=stop,
+        )
+        results = tuple(_result(cell, finished, ended) for cell in request.cells)
+        _keep(opened, results, ended)
+        for result in results:
+            crew.tell(result)
+        return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
+
+
+class _Crew:
+    """Does the jobs. What shared jobs return is kept here for the attempts that need it."""
+
+    def __init__(
+        self,
+        request: Request,
+        settings: Settings,
+        tables: Tables,
+        engine: engines.Engine,
+        sink: Sink,
+        stop: threading.Event,
+        opened: store.Run,
+    ) -> None:
+        self._request, self._settings, self._tables = request, settings, tables
+        self._engine, self._sink, self._stop, self._run = engine, sink, stop, opened
+        self._images: dict[str, BuiltImage] = {}
+        self._trees: dict[str, Tree] = {}
+        self._accel: Accel | None = None
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+
+    def jobs(self, finished: dict[tuple[str, int], AttemptResult]) -> tuple[Job, ...]:
+        """Return what is left to do."""
+        return plan.jobs(
+            self._request.cells,
+            image_of=self._images_of,
+            demand_of=lambda cell: plan.demand(
+                cell,
+                cpus=self._settings.cores,
+                loop=self._tables.filesystem[cell.filesystem].kind is FilesystemKind.LOOP,
+            ),
+            finished=frozenset(finished),
+        )
+
+    def do(self, job: Job) -> AttemptResult | None:
+        """Do one job; the scheduler calls this from its threads."""
+        say = self._speaker(job)
+        match job.payload:
+            case ImageWork(name=name):
+                row = self._tables.image[name]
+                self._images[name] = image.prepare(row, self._engine, self._settings, say)
+            case SourceWork(source=wanted):
+                self._trees[job.key] = source.prepare(wanted, self._settings, say)
+            case PatchedWork(source=wanted, patches=patches):
+                base = self._trees[plan.source_key(wanted)]
+                self._trees[job.key] = source.patched(base, patches, self._settings, say)
+            case AttemptWork(cell=cell, number=number):
+                result = attempt.execute(self._bench(), self._run, cell, number, job.key, self._inputs(cell))
+                if cell.repeat == 1:
+                    self.tell(verdict.cell_result(cell, (result,)))
+                return result
+        return None
+
+    def tell(self, result: Result) -> None:
+        """Say a cell's verdict, once: when its only attempt ends, or at the end of the run."""
+        with self._lock:
+            if result.cell in self._told:
+                return
+            self._told.add(result.cell)
+        self._sink(
+            CellJudged(
+                at_s=time.time(), cell=result.cell, outcome=result.outcome, reason=result.reason, seconds=result.seconds
+            )
+        )
+
+    def _speaker(self, job: Job) -> Callable[[str], None]:
+        return lambda text: self._sink(JobProgress(at_s=time.time(), key=job.key, step=job.kind.value, detail=text))
+
+    def _images_of(self, cell: Cell) -> tuple[str, ...]:
+        """Return the names of the images that build and boot a cell. The matrix reader has checked that they exist."""
+        build = self._tables.toolchain[cell.toolchain].image_for(Emulation(cell.emulation), cell.arch)
+        assert build is not None, f"no image builds {cell.arch} with {cell.toolchain}"
+        if cell.boot is None:
+            return (build,)
+        row = self._tables.arch[cell.arch].machine_named(cell.boot.machine)
+        return (build, row.image) if row else (build,)
+
+    def _inputs(self, cell: Cell) -> Inputs:
+        names = self._images_of(cell)
+        key = plan.patched_key(cell.source, cell.patches) if cell.patches else plan.source_key(cell.source)
+        return Inputs(
+            tree=self._trees[key],
+            build=self._images[names[0]],
+            boot=self._images[names[1]] if len(names) > 1 else None,
+        )
+
+    def _bench(self) -> Bench:
+        return Bench(
+            settings=self._settings,
+            tables=self._tables,
+            engine=self._engine,
+            sink=self._sink,
+            stop=self._stop,
+            accel=self._acceleration(),
+        )
+
+    def _acceleration(self) -> Accel:
+        """Decide once how guests run; KVM only where the probe guest was seen to run."""
+        with self._lock:
+            if self._accel is None:
+                self._accel = self._probed() if self._request.accel == "auto" else Accel(self._request.accel)
+            return self._accel
+
+    def _probed(self) -> Accel:
+        """Try KVM with the image and for the architecture of the first cell that boots."""
+        cell = next((cell for cell in self._request.cells if cell.boot), None)
+        names = self._images_of(cell) if cell else ()
+        if cell is None or len(names) < 2 or names[1] not in self._images:
+            return Accel.TCG
+        arch = self._tables.arch[cell.arch]
+        works, why = doctor.kvm_works(self._engine, self._images[names[1]].id, self._settings, arch)
+        self._sink(Note(at_s=time.time(), text=f"guests run under {'KVM' if works else 'TCG'}: {why}"))
+        return Accel.KVM if works else Accel.TCG
+
+
+def history(settings: Settings) -> store.History:
+    """Return how long jobs took in the latest runs, for estimates."""
+    return store.read_history(settings.results)
+
+
+def _open(request: Request, settings: Settings) -> store.Run:
+    """Open a new run, the named one, or with `resume` the latest of this matrix."""
+    text = request.matrix.read_bytes()
+    name = request.run
+    if request.resume and not name:
+        name = _latest_of(request.name, settings)
+    facts = store.RunFacts(
+        run=name or store.run_name(request.name, time.time()),
+        matrix=str(request.matrix),
+        matrix_sha256=hashlib.sha256(text).hexdigest(),
+        cells=request.cells,
+        started_at_s=time.time(),
+        lab_version=__version__,
+    )
+    return store.open_run(settings.results, facts, fresh=not name)
+
+
+def _latest_of(matrix: str, settings: Settings) -> str:
+    """Return the newest run of a matrix by this name; a run's name begins with its matrix' and ends with UTC."""
+    begins = store.run_name(matrix, 0.0).rsplit("-", 2)[0] + "-"
+    known = settings.results.iterdir() if settings.results.is_dir() else ()
+    runs = sorted(path.name for path in known if path.name.startswith(begins) and (path / "run.json").is_file())
+    if not runs:
+        raise UsageError(
+            f"no run of {matrix!r} to resume", facts=(("looked in", str(settings.results)),), hint="leave --resume away"
+        )
+    return runs[-1]
+
+
+def _pools(settings: Settings) -> dict[str, int]:
+    return {
+        "cpu": settings.cores,
+        "memory_mib": settings.memory_mib * 3 // 4,
+        "loop": LOOPS_AT_ONCE,
+        "qemu": settings.cores,
+        "network": NETWORK_AT_ONCE,
+    }
+
+
+def _started(request: Request, opened: store.Run, finished: dict[tuple[str, int], AttemptResult]) -> RunStarted:
+    whole = [
+        cell.id for cell in request.cells if all((cell.id, number) in finished for number in range(1, cell.repeat + 1))
+    ]
+    return RunStarted(
+        at_s=time.time(), run=opened.facts.run, cells=tuple(cell.id for cell in request.cells), finished=tuple(whole)
+    )
+
+
+def _result(
+    cell: Cell, finished: dict[tuple[str, int], AttemptResult], ended: dict[str, Ended[AttemptResult | None]]
+) -> Result:
+    """Put a cell's attempts of this run and of an earlier part of it together."""
+    attempts, error = [], None
+    for number in range(1, cell.repeat + 1):
+        if (cell.id, number) in finished:
+            attempts.append(finished[cell.id, number])
+            continue
+        end = ended.get(plan.attempt_key(cell.id, number))
+        if end is not None and end.state is JobState.DONE and end.value is not None:
+            attempts.append(end.value)
+        elif end is not None and end.error is not None:
+            error = end.error
+    return verdict.cell_result(cell, attempts, error)
+
+
+def _keep(opened: store.Run, results: tuple[Result, ...], ended: dict[str, Ended[AttemptResult | None]]) -> None:
+    for result in results:
+        opened.keep_result(result)
+    durations = {key: end.seconds for key, end in ended.items() if end.state is JobState.DONE}
+    unexpected = {result.cell for result in results if result.outcome in UNEXPECTED}
+    failed = tuple(
+        key
+        for key, end in ended.items()
+        if end.state is JobState.FAILED or (end.value is not None and key.split(":")[1] in unexpected)
+    )
+    opened.keep_history(store.History(durations=durations, failed=failed))
