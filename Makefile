@@ -36,7 +36,7 @@ quickstart: host
 	@$(LAB) run matrices/quickstart.yaml
 
 test: host $(VENV)/.installed-test
-	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal
+	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup
 
 clean:
 	@$(LAB) clean

@@ -107,7 +107,11 @@ def run_command(
     if as_json:
         print(document.printed_json(contract))
     else:
-        print(text.run_text(done.results, folder=done.folder, report=shown(report), colour=colour(sys.stdout)))
+        print(
+            text.run_text(
+                done.results, folder=Path(shown(done.folder)), report=shown(report), colour=colour(sys.stdout)
+            )
+        )
         print(next_steps(matrix, done))
     raise typer.Exit(ExitCode.INTERRUPTED if done.interrupted else contract["exit_code"])
 
@@ -338,13 +342,14 @@ def shown(path: Path) -> str:
 def next_steps(matrix: Path, done: session.Session) -> str:
     """Return what to try next."""
     rows = []
-    telling = [result for result in done.results if any(attempt.findings for attempt in result.attempts)]
-    if done.interrupted:
-        rows.append(f"lab run {matrix} --resume")
-    if telling:
-        attempt = telling[0].attempts[-1]
-        first = next((finding.id for finding in attempt.findings), "")
-        rows += [f"lab explain {first}", f"lab check {shown(done.folder / attempt.folder)}"]
+    deciding = ("error", "fail")
+    for result in done.results:
+        found = [(attempt, finding) for attempt in result.attempts for finding in attempt.findings]
+        telling = next(((attempt, finding) for attempt, finding in found if finding.severity in deciding), None)
+        if telling is not None:
+            attempt, finding = telling
+            rows += [f"lab explain {finding.id}", f"lab check {shown(done.folder / attempt.folder)}"]
+            break
     rows.append(f"lab run {matrix} --json")
     return "\n".join(["next:", *(f"  {row}" for row in rows)])
 

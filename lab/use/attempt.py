@@ -22,7 +22,7 @@ from lab.environment.source import Tree
 from lab.errors import EnvironmentFault, LabError
 from lab.events import JobProgress, Sink
 from lab.evidence.bundle import Evidence, pack
-from lab.model import AttemptResult, Cell, Finding, Severity, Span, Step, StepResult
+from lab.model import AttemptResult, Cell, Finding, Outcome, Severity, Span, Step, StepResult
 from lab.report import reproduce
 from lab.results import store, verdict
 from lab.settings import Settings
@@ -318,6 +318,8 @@ def _judged(attempt: Attempt) -> AttemptResult:
     outcome, reason = verdict.attempt_outcome(
         told, not_applicable, attempt.steps, boot_expected=attempt.cell.boot is not None, booted=booted
     )
+    if outcome is Outcome.PASS:
+        reason = "; ".join([reason, *(finding.message for finding in told if finding.id == "boot.modules")])
     return AttemptResult(
         number=attempt.number, outcome=outcome, reason=reason, findings=told, not_applicable=not_applicable
     )
