@@ -200,9 +200,14 @@ def explain_command(
     finding: Annotated[
         str, typer.Argument(metavar="[FINDING-ID]", help="such as modpost.undefined; none: list them")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Print the page of a finding id: what it is, why it happens, how to confirm it by hand."""
-    print(explain.page(finding) if finding else "\n".join(explain.ids()))
+    if finding:
+        words = explain.page(finding)
+        emit({"id": finding, "page": words}, words, as_json=as_json)
+    else:
+        emit({"ids": list(explain.ids())}, "\n".join(explain.ids()), as_json=as_json)
 
 
 @images.command("build")

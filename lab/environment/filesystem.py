@@ -238,7 +238,23 @@ def take_away(folder: Path, settings: Settings, engine: Engine | None, image: st
             finding="infra.mount",
             facts=(("mount point", str(mounts_below(folder)[0])),),
         )
+    for device in loops_below(folder):
+        proc.run(["losetup", "--detach", device], deadline_s=MOUNT_DEADLINE_S)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def loops_below(folder: Path) -> tuple[str, ...]:
+    """Return loop devices whose backing file lies below a folder and that no mount holds any more.
+
+    A mount's own device goes with it (autoclear); one is left over when its lab was killed between making and mounting it.
+    Source: Documentation/ABI/testing/sysfs-block-loop.
+    """
+    found = []
+    for note in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            if Path(note.read_text(errors="surrogateescape").rstrip("\n")).is_relative_to(folder):
+                found.append(f"/dev/{note.parent.parent.name}")
+    return tuple(found)
 
 
 def mounts_below(folder: Path) -> tuple[Path, ...]:

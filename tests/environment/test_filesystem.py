@@ -127,6 +127,18 @@ def test_the_order_of_writes_is_kept_where_the_clock_cannot_tell(real, rows, eng
 
 
 @pytest.mark.docker
+def test_a_loop_device_that_was_never_mounted_goes_with_its_folder(real, engine, build_image):
+    with scratch(real, engine, build_image) as place:
+        disk = place.folder / "disk.img"
+        with disk.open("wb") as out:
+            out.truncate(1 << 20)
+        made = proc.run(["losetup", "--find", "--show", str(disk)], deadline_s=10)
+        assert made.ok, made.output
+        assert filesystem.loops_below(place.folder) == (made.last_line,)
+    assert str(disk) not in proc.run(["losetup", "-a"], deadline_s=10).output
+
+
+@pytest.mark.docker
 def test_what_a_killed_lab_left_is_swept_and_what_lives_is_not(real, rows, engine, build_image, tmp_path):
     alone = dataclasses.replace(real, cache=tmp_path / "cache")
     script = tmp_path / "dies.py"
