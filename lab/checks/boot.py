@@ -28,6 +28,8 @@ STEP = "boot"
 MODULES_LIMIT = 5000  # entries of boot.modules' data
 # insmod's errors for hardware that is not there; our init prints the name or strerror's text (busybox does the latter)
 NO_DEVICE = ("ENODEV", "ENXIO", "No such device")
+MILD = (Category.WARNING, Category.TEST_PROGRAM)
+"""What does not stop the kernel by itself."""
 NO_INIT = ("No working init found", "Requested init", "Unable to mount root fs", "Attempted to kill init")
 
 
@@ -42,6 +44,9 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
             yield NotApplicable(check="boot", because=f"nothing was booted: there is no {CONSOLE}")
         return
     console, file = read(path), evidence.name_of(path)
+    if step is None and not console.said:
+        yield NotApplicable(check="boot", because=f"{file} is empty, and no step says that anything was booted")
+        return
     yield from log_findings(console, file)
     yield from (_module_failed(load, file) for load in console.loads if load.outcome == "fail" and not no_device(load))
     yield from _ending(console, step, file)
@@ -75,7 +80,7 @@ def _crash(crash: Crash, console: ConsoleLog, file: str) -> Finding:
         because.append(f"the kernel was loading {load.path} (marker in line {load.at})")
     if crash.panic:
         because.append(f"it ended in a panic: {crash.panic}")
-    warning = crash.category is Category.WARNING and not crash.panic
+    mild = crash.category in MILD and not crash.panic
     data: dict[str, Any] = {
         "category": str(crash.category), "module": crash.module, "modules": list(crash.modules), "tainted": crash.tainted,
         "panic": crash.panic, "loading": load.path if load else "", "text": crash.text, "excerpt": list(crash.excerpt),
@@ -84,7 +89,7 @@ def _crash(crash: Crash, console: ConsoleLog, file: str) -> Finding:
     no_init = crash.category is Category.PANIC and not load and any(word in crash.text for word in NO_INIT[:3])
     return Finding(
         id="boot.no-init" if no_init else f"boot.{crash.category}",
-        severity=Severity.WARNING if warning else Severity.FAIL,
+        severity=Severity.WARNING if mild else Severity.FAIL,
         title=crash.title,
         message=f"{crash.title}: {crash.text.strip()}",
         where=Span(file=file, first=crash.at, last=crash.last),
@@ -115,7 +120,7 @@ def _ending(console: ConsoleLog, step: StepResult | None, file: str) -> Iterator
             yield _incomplete(console, file, "the init says it is done, but announced more modules than it tried")
         return
     ending = step.ending if step else Ending.EXITED
-    fatal = any(crash.panic or crash.category is not Category.WARNING for crash in console.crashes)
+    fatal = any(crash.panic or crash.category not in MILD for crash in console.crashes)
     if ending in (Ending.ENGINE_LOST, Ending.INTERRUPTED, Ending.OUT_OF_MEMORY, Ending.KILLED):
         return  # the check of infra.* tells it
     if not console.said:

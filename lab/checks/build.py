@@ -66,6 +66,9 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
             yield NotApplicable(check="build", because=f"there is no build log ({LOG})")
         return
     file = evidence.name_of(path)
+    if log.empty and not evidence.steps:
+        yield NotApplicable(check="build", because=f"the build log ({file}) is empty")
+        return
     found = log_findings(log, file)
     yield from (finding for finding in found if finding.id not in OTHERS)
     if not found and not log.failed:
@@ -184,8 +187,12 @@ def _kallsyms(cause: KallsymsLine, fault: Fault, file: str) -> Finding:
 
 def _kconfig(cause: KconfigError, fault: Fault, file: str) -> Finding:
     facts = {"file": cause.file, "line": cause.row, "message": cause.message}
-    title = f"Kconfig: {cause.file}: {cause.message}" if cause.file else f"Kconfig: {cause.message}"
-    return _finding("build.kconfig", cause, fault, file, title, cause.text, facts)
+    if cause.file:
+        title = f"Kconfig: {cause.file}: {cause.message}"
+        return _finding("build.kconfig", cause, fault, file, title, cause.text, facts)
+    # no configuration, one of another version, an unclean tree: whoever asked for the build made it, not the kernel
+    title = f"Kconfig: {cause.message}"
+    return _finding("build.kconfig", cause, fault, file, title, cause.text, facts, severity=Severity.ERROR)
 
 
 def _crash(cause: ToolCrash, fault: Fault, file: str) -> Finding:
@@ -242,7 +249,8 @@ def _modpost(line: ModpostLine, fault: Fault, log: BuildLog, file: str, severity
 
 def _stopped(fault: Fault) -> bool:
     """Whether make itself gave up (a missing rule, $(error …)), so that its own words say why."""
-    return fault.failure is not None and "Stop." in fault.failure.reason
+    reason = fault.failure.reason if fault.failure is not None else ""
+    return "Stop." in reason or reason.startswith("No rule to make target")  # with -k it does not stop
 
 
 def _uncaused(failure: MakeFailure, fault: Fault, file: str) -> Finding:
@@ -311,7 +319,8 @@ def _without_numbers(text: str) -> str:
 
 
 NOISE = re.compile(
-    r"  [A-Z][\w-]* |make(?:\[\d+\])?: |\+|\s*$|#|\s*\d* \||compilation terminated|.*warnings? (?:being treated|generated)"
+    r"  [A-Z][\w-]* |make(?:\[\d+\])?: (?:\*\*\*|[`'\"]|Entering |Leaving |Nothing |Target |Deleting |[Ww]arning|Circular )"
+    r"|\+|\s*$|#|\s*\d* \||compilation terminated|.*warnings? (?:being treated|generated)"
     r"|.*(?:warning|note): |In file included|\s+from "
 )
 TELLING = re.compile(

@@ -58,10 +58,9 @@ ENDINGS: dict[Ending, tuple[str, str]] = {
 def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     """Yield what the machine did, deciding findings first."""
     log, path, steps = evidence.log, evidence.build_log, evidence.steps
-    if log is None and not steps:
-        yield NotApplicable(
-            check="infra", because=f"there is neither a build log ({LOG}) nor a list of steps ({STEPS})"
-        )
+    if (log is None or log.empty) and not steps:
+        absent = f"there is neither a build log ({LOG}) nor a list of steps ({STEPS})"
+        yield NotApplicable(check="infra", because=f"{path.name} is empty" if path and log is not None else absent)
         return
     found = [finding for step in steps if (finding := _ending(step))]
     full = [step for step in steps if not step.ok and _full(step)]

@@ -16,6 +16,9 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     if log is None or path is None:
         yield NotApplicable(check="kallsyms", because="there is no build log")
         return
+    if log.empty:
+        yield NotApplicable(check="kallsyms", because=f"the build log ({path.name}) is empty")
+        return
     if evidence.config.get("KALLSYMS") == "n":
         yield NotApplicable(
             check="kallsyms", because="CONFIG_KALLSYMS is not set: the kernel has no symbol table of its own"

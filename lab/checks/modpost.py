@@ -17,10 +17,11 @@ from lab.evidence.exports import ko_path
 from lab.evidence.log_facts import ModpostKind, ModpostLine
 from lab.evidence.mtimes import shared_tick, span, utc
 from lab.evidence.objects import ObjectFacts
-from lab.evidence.text import clean
+from lab.evidence.text import clean, cut_off
 from lab.model import Finding, NotApplicable, Severity, Span
 
 IDS = ("modpost.undefined",)
+SYMVERS = "Module.symvers"
 MAX_FINDINGS = 200
 MAX_NAMED = 50
 # Objects that cannot be read (LTO's bitcode) may define anything: above this share "never defined" is not said.
@@ -54,12 +55,24 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     if not evidence.modules and not said:
         yield NotApplicable(check="modpost", because="no modules: modules.order is missing or empty")
         return
-    if evidence.modules and not providers.known:
-        because = "nothing says what vmlinux exports (no Module.symvers, no readable objects): only the log was read"
+    known = providers.known and not cut_off(evidence.file(SYMVERS))
+    if evidence.modules and (because := _unseen(evidence, providers)):
         yield NotApplicable(check="modpost", because=because)
-    missing = _joined(said, _unresolved(evidence, providers) if providers.known else {})
+    missing = _joined(said, _unresolved(evidence, providers) if known else {})
     for one in missing[:MAX_FINDINGS]:
         yield _finding(one, evidence, providers)
+
+
+def _unseen(evidence: Evidence, providers: _Providers) -> str:
+    """Return what keeps this check from seeing every undefined symbol, "" if nothing does."""
+    if cut_off(evidence.file(SYMVERS)):
+        return f"{SYMVERS} is cut off: only the log was read"
+    if not providers.known:
+        return "nothing says what vmlinux exports (no Module.symvers, no readable objects): only the log was read"
+    blind = [module for module in evidence.modules if module.unreadable]
+    if not blind:
+        return ""
+    return f"{len(blind)} of {len(evidence.modules)} modules cannot be read ({clean(blind[0].path)}: {blind[0].unreadable})"
 
 
 def _said(evidence: Evidence) -> dict[str, list[ModpostLine]]:
@@ -71,11 +84,17 @@ def _said(evidence: Evidence) -> dict[str, list[ModpostLine]]:
 
 
 def _unresolved(evidence: Evidence, providers: _Providers) -> dict[str, list[str]]:
-    """Return symbol -> modules that need it although nobody exports it."""
+    """Return symbol -> modules that need it although nobody exports it.
+
+    An object of vmlinux that does export it contradicts Module.symvers. modpost, which reads both, is believed: unless it
+    stopped counting, what it did not say is a hole in a damaged or older Module.symvers.
+    """
     found: dict[str, list[str]] = {}
+    log = evidence.log
+    stopped = log is None or any(line.kind is ModpostKind.SUPPRESSED for line in log.modpost)
     for module in evidence.modules:
         for symbol in module.undefined:
-            if symbol not in providers.exported:
+            if symbol not in providers.exported and (stopped or symbol not in providers.exported_by_objects):
                 found.setdefault(symbol, []).append(module.path)
     return found
 
@@ -112,6 +131,11 @@ class _Providers:
         if not listed:
             listed = {symbol for facts in self._objects if facts.part_of == "vmlinux" for symbol in facts.ksymtab}
         return frozenset(listed.union(*(module.exports for module in self._evidence.modules)))
+
+    @cached_property
+    def exported_by_objects(self) -> frozenset[str]:
+        """What the objects that are linked into vmlinux export, whatever Module.symvers says."""
+        return frozenset(name for facts in self._objects if facts.part_of == "vmlinux" for name in facts.ksymtab)
 
     @cached_property
     def could_export(self) -> dict[str, ObjectFacts]:

@@ -19,6 +19,8 @@ from lab.model import Finding, NotApplicable, Severity, Span
 
 IDS = ("timestamps.tie", "timestamps.stale", "timestamps.future")
 MAX_PAIRS = 50
+COPIED_FILES, COPIED_SHARE = 4, 0.005
+"""From so many .cmd files older than their targets on, the times are a copy's. Real builds have none."""
 MAX_FINDINGS = 20
 # A clock that a network file system or a virtual machine corrects by less than this confuses nobody.
 FUTURE_SLACK_NS = 2 * SECOND_NS
@@ -35,10 +37,33 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         return
     if (reason := _no_mechanism(evidence)) is not None:
         yield NotApplicable(check="timestamps.tie", because=reason)
-    yield from _ties(evidence, granularity_ns)
-    yield from _stale_exports(evidence, granularity_ns)
+    if evidence.autoksyms is None and any(command.ksyms for command in evidence.commands):
+        because = f"{autoksyms.LIST} is missing or cut off: exports were not compared with it"
+        yield NotApplicable(check="timestamps.stale", because=because)
+    copied = _copied(evidence)
+    if copied:
+        yield NotApplicable(check="timestamps", because=copied)
+    else:
+        yield from _ties(evidence, granularity_ns)
+    yield from _stale_exports(evidence, granularity_ns)  # content, not times
+    if copied:
+        return
     yield from _stale_inputs(evidence, granularity_ns)
     yield from _future(evidence, granularity_ns)
+
+
+def _copied(evidence: Evidence) -> str:
+    """Return why the times are not those of the build, "" if they may be.
+
+    kbuild writes .X.cmd when X is done, in the same recipe (scripts/Kbuild.include, if_changed), so it is never older. A
+    copy that gives every file a new time (cp -r, an archive without times) follows the order of the folder instead.
+    """
+    pairs = [(evidence.mtimes.get(command.file), evidence.mtimes.get(command.target)) for command in evidence.commands]
+    both = [(noted, made) for noted, made in pairs if noted is not None and made is not None]
+    older = sum(noted < made for noted, made in both)
+    if older < max(COPIED_FILES, len(both) * COPIED_SHARE):
+        return ""
+    return f"{older} .cmd files are older than what they tell of: this is a copy that did not keep the files' times"
 
 
 def _no_mechanism(evidence: Evidence) -> str | None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from lab.evidence.commands import KSYM_FOLDERS, Command
 from lab.evidence.mtimes import tick
 from lab.evidence.objects import ObjectFacts
-from lab.evidence.text import numbered_lines
+from lab.evidence.text import cut_off, numbered_lines
 from lab.evidence.writes import Write
 
 LIST = "include/generated/autoksyms.h"
@@ -63,8 +63,8 @@ class Round:
 
 
 def read_list(path: Path | None) -> frozenset[str] | None:
-    """Return the symbols that autoksyms.h lists, None if there is no such file."""
-    if path is None:
+    """Return the symbols that autoksyms.h lists, None if there is no such file, or only the beginning of it."""
+    if path is None or cut_off(path):
         return None
     prefix, found = b"#define __KSYM_", set()
     for _, line in numbered_lines(path):

@@ -2,7 +2,8 @@
 
 What is read: crash reports (each with its title, its guilty function, its trace), the markers of the lab's own init, the
 reboots, and the last lines. A report is opened by a row of lab.evidence.console_rows, collects the lines below it, and
-ends with its end marker, with another head, or when it has REPORT_LINES. Everything else is passed over by substring
+ends with its end marker, with another head, or when it has REPORT_LINES. Where printk names its caller ([T123], [C0]) the
+reports of several CPUs that speak at once are told apart by it. Everything else is passed over by substring
 tests, so that a flood of 100 MB is read and not kept.
 """
 
@@ -94,20 +95,28 @@ class ConsoleLog:
 
 # ------------------------------------------------------------------------------------------------------------- one line
 
+# What stands before the text: a log daemon's date and host, "login: ", dmesg's level, printk's time and caller.
 PREFIX = re.compile(
-    r"(?:\*\* \d+ printk messages dropped \*\* ?)?(?:<\d{1,3}>)?(?:\[ *\d+\.\d{3,9}\] ?)?(?:\[ *[TC]\d+\] ?)?(?:c\d +\d+ )?"
+    r"(?:.{0,80}?(?:<\d{1,3}>)?\[ *\d+\.\d{3,9}\]|<\d{1,3}>|\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\])?(?P<space> ?)"
+    r"(?:\[ *(?P<caller>[TC]\d+)\] ?)?(?:c\d +\d+ )?"
 )
+OPEN_REPORTS = 16
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def clean(line: bytes) -> str:
     """Decode a line and take off colours, CR, printk's time, caller and level."""
+    return said_by(line)[1]
+
+
+def said_by(line: bytes) -> tuple[str, str]:
+    """Return who printed a line ("T123": a task, "C0": a CPU in an interrupt, "": not said), and its text."""
     text = line[:LINE_BYTES].decode("utf-8", "replace")
     if "\x1b" in text:
         text = ANSI.sub("", text)
     text = CONTROL.sub("", text.strip("\r"))[:TEXT_LIMIT]
     match = PREFIX.match(text)
-    return text[match.end() :] if match else text
+    return (match["caller"] or "", text[match.end() :]) if match else ("", text)
 
 
 INIT = re.compile(
@@ -128,11 +137,11 @@ NEEDLES = (*rows.NEEDLES, *MARKERS)
 class _Report:
     """A report that is being collected."""
 
-    def __init__(self, row: Row, match: re.Match[str], text: str, at: int) -> None:
-        self.row, self.match, self.at, self.last = row, match, at, at
+    def __init__(self, row: Row, match: re.Match[str], text: str, at: int, caller: str) -> None:
+        self.row, self.match, self.at, self.last, self.caller = row, match, at, at, caller
         self.lines = [text]
         self.panic = ""
-        self.ended = False
+        self.ended = self.all_cpus = False
 
     def add(self, text: str, at: int) -> None:
         """Take a line below the head."""
@@ -141,11 +150,20 @@ class _Report:
             self.lines.append(text)
         if found := rows.PANIC.match(text):
             self.panic = self.panic or found["reason"]
+        self.all_cpus = self.all_cpus or rows.ALL_CPUS.search(text) is not None
         if rows.END.match(text) or at - self.at > REPORT_LINES:
             self.ended = True
 
+    def hears(self, caller: str) -> bool:
+        """Whether a line of another caller belongs here: each CPU answers a request for its trace in its own name."""
+        return not caller or not self.caller or (self.all_cpus and caller.startswith("C"))
+
     def continues(self, row: Row, text: str, at: int) -> bool:
         """Whether another head belongs to this report: its oops line, its panic, or the same trouble of another CPU."""
+        if row.category is Category.TEST_PROGRAM:
+            return True
+        if self.row.category is Category.TEST_PROGRAM:
+            return False
         if panic := rows.PANIC.match(text):
             return self.row.category is not Category.WARNING or bool(rows.OWN_PANIC.search(panic["reason"]))
         if rows.FOLLOWERS.match(text):
@@ -171,6 +189,8 @@ class _Report:
         if self.row.detail:
             found = next((hit for line in self.lines if (hit := self.row.detail.search(line))), None)
             detail = found["d"] if found else ""
+        if self.row.category is Category.TEST_PROGRAM:
+            words = {key: re.sub(r"\d+", "NUM", value) for key, value in words.items()}
         return re.sub(r" +", " ", self.row.title.format(*("", *words.values()), f=function, d=detail)).strip()
 
     def _state(self) -> tuple[tuple[str, ...], str]:
@@ -194,7 +214,9 @@ class _Reader:
         self.done: tuple[int, int] | None = None
         self.loads: list[ModuleLoad] = []
         self.crashes: list[Crash] = []
-        self.report: _Report | None = None
+        self.timed = False
+        self.line = b""
+        self.reports: list[_Report] = []
         self.needles: tuple[bytes, ...] = NEEDLES
         self.tail: deque[bytes] = deque(maxlen=TAIL_LINES)
 
@@ -204,47 +226,63 @@ class _Reader:
             group = lines[start : start + GROUP_LINES]
             text = b"\n".join(group)
             self.bytes += len(text) + 1
-            if self.report or not self.said or any(needle in text for needle in self.needles):
+            if self.reports or not self.said or any(needle in text for needle in self.needles):
                 self._take_each(group)
             else:
                 self.at += len(group)
+            for report in [report for report in self.reports if self.at - report.at > 4 * REPORT_LINES]:
+                self._close(report)  # its caller has fallen silent
         self.tail.extend(lines[-TAIL_LINES:])
 
     def _take_each(self, lines: list[bytes]) -> None:
         for line in lines:
             self.at += 1
             telling = any(needle in line for needle in self.needles)
-            if self.report or not self.said or telling:
-                self._read(clean(line), telling)
+            if self.reports or not self.said or telling:
+                self.line = line
+                caller, text = said_by(line)
+                self._read(text, caller, telling)
 
-    def _read(self, text: str, telling: bool) -> None:
+    def _read(self, text: str, caller: str, telling: bool) -> None:
         if not self.said and not FIRMWARE.match(text):
             self.said = True
             self.ran = self.boots == 0 and not REBOOT.match(text)
         if "lab-init: " in text and (marker := INIT.match(text)):
             self._marker(marker)
             return
-        if REBOOT.match(text) or RESET.match(text):
+        if (REBOOT.match(text) and self._is_banner()) or RESET.match(text):
             self._booted(text)
             return
         if GOODBYE.match(text):
             self.announced_reboot = True
         row, match = head(text) if telling else (None, None)
-        if self.report:
-            if row is None or self.report.continues(row, text, self.at):
-                self.report.add(text, self.at)
-                if self.report.ended:
-                    self._close()
+        report = self._report_of(caller, heads=row is not None)
+        if report:
+            if row is None or report.continues(row, text, self.at):
+                report.add(text, self.at)
+                if report.ended:
+                    self._close(report)
                 return
-            self._close()
+            self._close(report)
         if row is not None and match is not None:
             if (panic := rows.PANIC.match(text)) and self._belongs(panic["reason"]):
                 return
             if not self.full:
-                self.report = _Report(row, match, text, self.at)
+                self.reports.append(_Report(row, match, text, self.at, caller))
+            if len(self.reports) > OPEN_REPORTS:
+                self._close(self.reports[0])
+
+    def _report_of(self, caller: str, *, heads: bool) -> _Report | None:
+        """Return the open report that a line continues, or, if it is a head, perhaps ends: the caller's own first."""
+        own = next((report for report in reversed(self.reports) if report.caller == caller), None)
+        if own or heads:
+            return own
+        return next((report for report in reversed(self.reports) if report.hears(caller)), None)
 
     def _belongs(self, reason: str) -> bool:
         """Whether a panic ends the story of the crash before it, whose report had already ended."""
+        if self.reports:  # of another caller, whose story it ends
+            self._close(self.reports[-1])
         last = self.crashes[-1] if self.crashes else None
         if last is None or self.at - last.last > REPORT_LINES:
             return False
@@ -254,9 +292,16 @@ class _Reader:
             self.crashes[-1] = replace(last, panic=reason, last=self.at)
         return True
 
+    def _is_banner(self) -> bool:
+        """Whether a "Linux version" is the kernel's first line: `cat /proc/version` prints it without the kernel's time."""
+        timed = b"]" in self.line.partition(b"Linux version")[0]
+        if not self.kernel_at:
+            self.timed = timed
+        return timed or not self.timed
+
     def _booted(self, text: str) -> None:
         """Note a start of the machine; one that nobody announced, after something had run, is a crash of its own."""
-        self._close()
+        self._close_all()
         again = self.kernel_at > 0 if REBOOT.match(text) else self.ran
         if again and not self.crashes and not self.announced_reboot and not self.done:
             self.crashes.append(
@@ -267,7 +312,7 @@ class _Reader:
             self.boots += 1
 
     def _marker(self, marker: re.Match[str]) -> None:
-        self._close()
+        self._close_all()
         if marker["modules"]:
             self.announced = int(marker["modules"])
         elif marker["ok"]:
@@ -284,19 +329,24 @@ class _Reader:
         else:
             self.loads.append(load)
 
-    def _close(self) -> None:
-        if self.report:
-            self.crashes.append(self.report.crash())
-            self.full = len(self.crashes) >= CRASHES_LIMIT
-            self.needles = MARKERS if self.full else NEEDLES
-        self.report = None
+    def _close(self, report: _Report) -> None:
+        self.reports.remove(report)
+        if len(self.crashes) < CRASHES_LIMIT:
+            self.crashes.append(report.crash())
+        self.full = len(self.crashes) >= CRASHES_LIMIT
+        self.needles = MARKERS if self.full else NEEDLES
+
+    def _close_all(self) -> None:
+        while self.reports:
+            self._close(self.reports[0])
 
     def log(self) -> ConsoleLog:
         """Return what was read."""
-        self._close()
+        self._close_all()
+        told = tuple(sorted(self.crashes, key=lambda crash: crash.at))
         return ConsoleLog(
             lines=self.at, bytes=self.bytes, said=self.said, kernel_at=self.kernel_at, boots=self.boots,
-            announced=self.announced, loads=tuple(self.loads), done=self.done, crashes=tuple(self.crashes),
+            announced=self.announced, loads=tuple(self.loads), done=self.done, crashes=told,
             tail=tuple(clean(line) for line in self.tail), full=self.full,
         )  # fmt: skip
 

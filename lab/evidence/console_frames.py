@@ -15,8 +15,9 @@ from itertools import pairwise
 from lab.evidence.console_rows import Where
 
 OFFSET = r"\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?"
+ADDRESS = r"\[(?:<[^>]*>|[0-9a-f]{8,16})\]"  # powerpc prints stack pointer and address without <>
 FRAME = re.compile(
-    rf"\s*(?:\[<[^>]*>\]\s*)*(?P<unsure>\? )?(?:\[<[^>]*>\]\s*)?\(?(?P<f>[A-Za-z_][\w.$]*){OFFSET}\)?"
+    rf"\s*\(?(?:{ADDRESS}\s*)*(?P<unsure>\? )?(?:{ADDRESS}\s*)?\(?(?P<f>[A-Za-z_][\w.$]*){OFFSET}\)?"
     r"(?: \[(?P<module>[\w-]+)\])?"
 )
 INLINE = re.compile(
@@ -25,7 +26,7 @@ INLINE = re.compile(
 )
 ARM_FRAME = re.compile(rf"\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<f>[A-Za-z_][\w.$]*)(?:{OFFSET})?\)? from (?:\[<|\(?\w+\+0x)")
 POINTER = re.compile(
-    r"\s*(?:RIP|EIP|IP|pc|PC|epc|NIP|Krnl PSW|RIP is|PC is)(?: at)?\s*:?\s*(?:\[?[0-9a-f]{8,16}\]?:? ?|[0-9a-f]{4}:)*"
+    r"\s*(?:RIP|EIP|IP|pc|PC|epc|NIP|Krnl PSW|[RE]IP is|PC is)(?: at)?\s*:?\s*(?:\[?[0-9a-f]{8,16}\]?:? ?|[0-9a-f]{4}:)*"
     rf"(?:\[<[^>]*>\]\s*)*\(?(?P<f>[A-Za-z_][\w.$]*){OFFSET}"
 )
 TRACE_START = re.compile(r"\s*(?:Call [Tt]race:|[Bb]acktrace:|stack backtrace:|Call Trace )")
@@ -52,13 +53,15 @@ REPORTERS = _family(
     _*dump_(?:stack|backtrace)\w* show_(?:stack|regs|trace\w*) unwind_backtrace stack_dump print_\w+ \w*kasan\w*
     __asan_\w+ __(?:ubsan|kcsan|hw?asan|tsan|sanitizer)\w* ubsan_\w+ \w*kmsan\w* _*msan_\w+ \w*kcsan\w* kfence_\w+
     check_memory_region\w* check_region_inline end_report report_\w+ \w+_panic panic\w* check_panic_on_warn
-    warn_(?:slowpath\w*|alloc\w*|bogus\w*) __warn\w* _*die\w* oops_\w+ bust_spinlocks bad_page\w* ref_tracker_\w+
+    warn_(?:slowpath\w*|alloc\w*|bogus\w*) __warn\w* _*die\w* oops_\w+ bust_spinlocks _*bad_stack handle_bad_stack
+    bad_page\w* free_page_is_bad\w* check_(?:free|new)_page\w* ref_tracker_\w+
     fortify_\w+
     # who catches: arch/*/kernel/traps.c, arch/*/mm/fault.c
     (?:\w+_)?(?:page_fault|bad_area|do_trap|do_error_trap|do_invalid_op|vmalloc_fault)\w* exc_\w+ asm_\w+
     _*do_kernel_fault do_(?:tag_check_fault|mem_abort|DataAbort|PrefetchAbort|translation_fault|bug|int3)
     do_general_protection\w* __do_\w*fault handle_(?:bug|page_fault) el[01]t?\d*_\w+ __(?:dabt|und|pabt)_svc
     invalid_op general_protection error_(?:code|entry) ret_from_exception no_context fault_\w+ fixup_\w+ bad_mode
+    fixup_bug program_check\w* interrupt_return\w* ret_from_kernel_thread do_undefinstr
     arm_notify_die brk_handler call_break_hook bug_handler early_brk64
     # lockdep and the other debugging of locks: kernel/locking/, kernel/rcu/, lib/debugobjects.c
     \w*lockdep_\w+ \w*lock_(?:is_)?held\w* (?:lock|seqcount)_(?:acquire|release|downgrade|set_class|\w*pin_lock)\w*
@@ -76,13 +79,15 @@ HELPERS = _family(
     # locks
     _*(?:raw_)?(?:spin|read|write|rwlock|rw)_\w*(?:lock|unlock)\w* do_raw_\w+ _*(?:down|up)(?:_\w+)?
     _*(?:mutex|ww_mutex|rt_mutex|rwsem|percpu)_\w*(?:lock|read|write|trylock|slowpath|killable|interruptible|waiter|down|up)\w*
-    _atomic_dec_and_\w+ __seqprop\w* csd_lock\w* rcu_(?:read|is_watching|dynticks)\w* _*rcu_read_\w+ percpu_ref_\w+
+    _atomic_dec_and_\w+ __seqprop\w* csd_lock\w* osq_\w+ rcu_(?:read|is_watching|dynticks)\w* _*rcu_read_\w+ percpu_ref_\w+
     _*percpu_counter\w+ lock_timer_base unlock_page lock_page\w*
     # memory and strings: lib/, mm/slab*.c, mm/page_alloc.c, mm/usercopy.c
     _*mem(?:cpy|set|move|cmp|chr|scan|dup)\w* _*str\w*(?:cpy|cmp|len|cat|chr|str|dup)\w* _*k?v?m?[mzc]alloc\w*
-    _*k\w*alloc\w* _*kmem\w+ _*k?vz?free\w* _*kz?free\w* _*slab_\w+ new_slab\w* allocate_slab _*cache_\w+
+    _*k\w*alloc\w* _*kmem\w+ k?v?asprintf\w* kvasprintf\w* read_word_at_a_time _*(?:put|get)_user\w* should_fail\w*
+    _*k?vz?free\w* _*kz?free\w* _*slab_\w+ new_slab\w* allocate_slab _*cache_\w+
     do_slab_free _*vunmap\w* _*vmalloc\w* vz\w*alloc\w* _*alloc_(?:page|frozen|percpu)\w* _*get_free_\w+
-    get_page_from\w+ prep_new_page post_alloc_hook idr_\w+ radix_tree_\w+ _*rb_\w+ _*list_(?:add|del)\w* _*hlist_\w+
+    get_page_from\w+ prep_new_page post_alloc_hook idr_\w+ radix_tree_\w+ _*rb_\w+
+    _*list_(?:add|del|replace|move|splice)\w* _*hlist_\w+
     _*(?:skb_(?:put|push|pull|over_panic|under_panic))\w* csum_\w+ crc\w+
     _*(?:find_(?:first|next)\w*_bit\w*|_find_\w+) (?:arch_)?(?:test|set|clear|change)_\w*bit\w* _*constant_test_bit
     (?:arch_|raw_)?atomic\w* _*(?:read|write)_once\w* instrument_\w+ __phys_addr\w* virt_to_\w+
@@ -91,11 +96,15 @@ HELPERS = _family(
     __memory_\w+
     # work, timers, waiting, devices: the object given to them was bad, they are innocent
     _*queue_work\w* _*queue_delayed\w* insert_work _*flush_work _*cancel_\w*work\w*
-    _*(?:del|mod|add|init|try_to_del|timer_delete)_?timer\w* timer_delete\w* detach_\w+ try_to_wake_up _*wake_up\w*
+    _*(?:flush|drain|destroy)_workqueue try_to_grab_pending
+    _*(?:del|mod|add|init|try_to_del)_?timer\w* _*timer_delete\w* detach_\w+ try_to_wake_up _*wake_up\w*
     complete\w* (?:do_|_*)wait_for_\w+ (?:finish|prepare_to)_wait\w* (?:work|timer)_is_static\w* kill_fasync\w*
     _*kobject_\w+ device_(?:add|del|unregister|register|create|initialize|remove_file)\w* (?:get|put)_device
+    get_device_parent device_(?:destroy|for_each_child) hwrng_unregister i2c_del_adapter unregister_netdev\w*
+    rollback_registered\w* tty_unregister_device
+    _*(?:fast_)?dput iput sk_stop_timer\w* sk_reset_timer
     add_uevent_var sysfs_(?:remove|create)\w* kernfs_remove_by\w* proc_(?:register|create|mkdir)\w* _*proc_create
-    drop_nlink fast_dput kthread_(?:stop|insert_work\w*|queue_work) usb_(?:kill|submit|poison)_\w+
+    drop_nlink fast_dput kthread_(?:stop|insert_work\w*|queue_work) usb_(?:kill|submit|poison|hcd_submit|control)_\w+
     smp_call_function\w* crypto_\w+_update release_sock lock_sock_nested _*lock_sock\w*
     """
 )
@@ -117,6 +126,7 @@ SCHEDULER = _family(
     _*rt_mutex\w* __switch_to __refrigerator _*percpu_down\w* _*flush_(?:work|delayed)\w* _*cancel_work_sync
     _*folio_(?:wait|lock)\w* _*lock_page\w* rq_qos_wait io_wait\w* m?sleep\w* usleep\w* _*filemap_\w*fdatawait\w*
     filemap_write_and_wait\w* kthread_stop kthread_park do_read_cache_\w+
+    \w+_(?:slow)?lock(?:_(?:slow\w*|killable|interruptible|nested|common))? \w*completion\w* \w*_wait(?:_\w+)?
     """
 )
 STALL_NOISE = _family(
@@ -137,9 +147,13 @@ ANCHORS = _family(
     mmap_region sock_(?:send|recv)msg\w* sock_common_\w+ _*sys_[gs]etsockopt process_one_work call_timer_fn
     expire_timers _*netif_receive_skb\w* deliver_skb netlink_(?:rcv_skb|dump) nfnetlink_rcv\w* rtnetlink_rcv_msg
     genl_(?:rcv|family_rcv)\w* tasklet_action\w* kthread
+    (?:__(?:x64|ia32|arm64|riscv|se|do)_)?_*(?:compat_)?(?:sys|SyS|SYSC)_(?:ioctl|connect|socketpair|listen|accept4?)
+    sock_(?:ioctl|do_ioctl|release|mmap) compat_sock_ioctl _*sock_release sk_common_release do_dentry_open
+    _*do_fault handle_mm_fault task_work_run blkdev_ioctl blkdev_driver_ioctl
     """
 )
-SMP_CALL = re.compile(r"smp_call_function(?!\w*_cond$|\w*_interrupt$)")
+SMP_CALL = re.compile(r"smp_call_function(?!\w*_interrupt$)")
+AWAITED = re.compile(r"_*(?:(?P<lock>rtnl_lock\w*)|synchronize_(?:s?rcu|net|sched)\w*)$")
 SYSCALL = re.compile(r"(?:__(?:x64|ia32|arm64|riscv|se|do)_)?(?:SyS|SYSC|sys|ksys|compat_sys)_\w+$")
 
 
@@ -209,20 +223,24 @@ def guilty(where: Where, head_function: str, lines: Sequence[str]) -> Frame | No
     head_function = plain(head_function)
     if where is Where.HEAD and head_function and not skipped(head_function):
         return Frame(function=head_function)
-    if where is Where.LOCK and (at := _first_at(lines)):
+    at = _first_at(lines) if where is Where.LOCK else None
+    if at and not skipped(at.function):
         return at
     if where in (Where.HUNG, Where.STALL):
         return _hung(found) if where is Where.HUNG else _stalled(lines, found)
-    if where is Where.TRACE and (at := pointer(lines)) and not skipped(at.function):
-        return at
+    if where is Where.TRACE and (here := pointer(lines)) and not skipped(here.function):
+        return here
     for trace in found[:2]:
         for unsure in (False, True):
             for one in trace:
-                if (one.sure or unsure) and not skipped(one.function):
+                asleep = where is Where.SLEEP and SCHEDULER.match(one.function)
+                if (one.sure or unsure) and not skipped(one.function) and not asleep:
                     return one
-    if head_function:
+    if head_function and not skipped(head_function):
         return Frame(function=head_function)
-    return pointer(lines)
+    # Naming a helper (memset, __lock_acquire) would blame the innocent; only the function that took a lock is a hint.
+    here = at or (_first_at(lines) if where is Where.STACK else None) or pointer(lines)
+    return here if at or (here and not skipped(here.function)) else None
 
 
 def skipped(function: str) -> bool:
@@ -232,7 +250,7 @@ def skipped(function: str) -> bool:
 
 def _first_at(lines: Sequence[str]) -> Frame | None:
     for line in lines[1:]:
-        if (match := AT.match(line)) and not skipped(plain(match["f"])):
+        if match := AT.match(line):
             return Frame(function=plain(match["f"]))
         if line.lstrip().startswith(("stack backtrace", "Call Trace")):
             return None
@@ -241,6 +259,9 @@ def _first_at(lines: Sequence[str]) -> Frame | None:
 
 def _hung(found: list[list[Frame]]) -> Frame | None:
     for trace in found[:1]:
+        for one in trace:  # whoever waits for one of these is a victim: name what it waits for
+            if one.sure and (match := AWAITED.match(one.function)):
+                return Frame(function="rtnl_lock" if match["lock"] else "synchronize_rcu")
         for one in trace:
             if one.sure and not (SCHEDULER.match(one.function) or skipped(one.function)):
                 return one
@@ -255,7 +276,7 @@ def _stalled(lines: Sequence[str], found: list[list[Frame]]) -> Frame | None:
     ]  # fmt: skip
     waiting = next((one for one in useful if SMP_CALL.match(one.function)), None)
     if waiting:  # it waits for another CPU, and that is all that the report can know
-        return waiting
+        return Frame(function="smp_call_function")
     for above, one in pairwise(useful):
         if ANCHORS.match(one.function) and not (ANCHORS.match(above.function) or skipped(above.function)):
             return above

@@ -30,6 +30,7 @@ class Category(StrEnum):
     LEAK = "leak"
     MEMORY = "memory"
     REBOOT = "reboot"
+    TEST_PROGRAM = "test-program"
 
 
 class Where(StrEnum):
@@ -38,6 +39,7 @@ class Where(StrEnum):
     HEAD = "head"  # the head names it (group f)
     TRACE = "trace"  # instruction pointer, then call trace
     STACK = "stack"  # call trace only: the instruction pointer is the reporter's
+    SLEEP = "sleep"  # the trace below the scheduler's way to sleep
     LOCK = "lock"  # the first "at: f" that lockdep prints
     HUNG = "hung"  # the trace below the scheduler
     STALL = "stall"  # the handler that was running: the trace up to its system call, work or timer
@@ -85,20 +87,22 @@ ROWS: tuple[Row, ...] = (
     _row(r".*UBSAN: ([\w-]+) in", C.UBSAN, "UBSAN: {1} in {f}", Where.STACK),
     # arch/*/mm/fault.c
     _row(
-        r".*[Uu]nable to handle kernel NULL pointer dereference|.*BUG: kernel NULL pointer dereference, address:",
+        r".*[Uu]nable to handle kernel NULL pointer dereference|.*BUG: [kK]ernel NULL pointer dereference",
         C.OOPS, "BUG: unable to handle kernel NULL pointer dereference in {f}",
     ),
     _row(r".*[Uu]nable to handle kernel access to user memory", C.OOPS,
          "BUG: unable to handle kernel access to user memory in {f}"),
     _row(
         r".*[Uu]nable to handle (?:kernel paging request|page fault for address|kernel \S+.* at virtual address)"
-        r"|.*BUG: Unable to handle kernel (?:data|instruction)",
+        r"|.*BUG: Unable to handle kernel (?:data|instruction)|.*[Uu]nable to handle kernel pointer dereference in virtual",
         C.OOPS, "BUG: unable to handle kernel paging request in {f}",
     ),
     # kernel/watchdog.c, kernel/workqueue.c, kernel/rcu/tree_stall.h, kernel/hung_task.c
     _row(r".*BUG: soft lockup - CPU", C.LOCKUP, "BUG: soft lockup in {f}", Where.STALL),
     _row(r".*(?:Watchdog detected hard LOCKUP|NMI watchdog: Watchdog detected hard)", C.LOCKUP,
          "BUG: hard lockup in {f}", Where.STALL),
+    _row(r".*BUG: workqueue leaked (?:lock or )?atomic", C.ATOMIC_SLEEP, "BUG: workqueue leaked lock or atomic in {d}",
+         Where.NONE, re.compile(r"last function: (?P<d>[\w.]+)")),
     _row(r".*BUG: workqueue lockup", C.LOCKUP, "BUG: workqueue lockup", Where.NONE),
     _row(r".*INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls?", C.LOCKUP, "INFO: rcu detected stall in {f}",
          Where.STALL),
@@ -106,12 +110,18 @@ ROWS: tuple[Row, ...] = (
     _row(r".*INFO: task .* can't die for more than \d+ seconds", C.LOCKUP, "INFO: task can't die in {f}", Where.HUNG),
     # lib/list_debug.c, lib/bug.c
     _row(r".*kernel BUG at (?:\S*/)?lib/list_debug\.c", C.BUG, "BUG: corrupted list in {f}"),
+    _row(r".*kernel BUG at mm/usercopy\.c", C.BUG, "BUG: bad usercopy in {f}", Where.STACK),
     _row(r".*[kK]ernel BUG at ([\w./+-]+)[!:]", C.BUG, "kernel BUG in {f}"),
+    _row(r".*[kK]ernel bug detected ?\[#", C.BUG, "kernel BUG in {f}"),  # arch/mips, arch/loongarch
+    _row(rf".*BUG: failure at [^\s/]+(?:/[^\s/:]+)*:\d+/{F}\(\)!", C.BUG, "kernel BUG in {f}", Where.HEAD),
     _row(rf".*[kK]ernel BUG at {F}\+0x", C.BUG, "kernel BUG in {f}", Where.HEAD),
     # kernel/locking/lockdep.c, 4.9 says INFO and 4.15 WARNING
     _row(
+        r".*(?:WARNING|INFO): (?:SOFT|HARD)IRQ-\S+ -> (?:SOFT|HARD)IRQ|.*WARNING: \S+-safe -> \S+-unsafe lock order",
+        L, "possible deadlock in {f}", Where.STACK,  # the lock is taken in the open; the first trace is of the interrupt
+    ),
+    _row(
         r".*(?:INFO|WARNING): possible (?:circular locking dependency|recursive locking|irq lock inversion)"
-        r"|.*(?:WARNING|INFO): (?:SOFT|HARD)IRQ-\S+ -> (?:SOFT|HARD)IRQ|.*WARNING: \S+-safe -> \S+-unsafe lock order"
         r"|.*\[ INFO: possible .* detected|.*DEADLOCK detected",
         L, "possible deadlock in {f}", Where.LOCK,
     ),
@@ -129,7 +139,7 @@ ROWS: tuple[Row, ...] = (
     _row(r".*BUG: (MAX_\w+) too low!", L, "BUG: {1} too low!", Where.NONE),
     _row(r".*BUG: (spinlock|rwlock) ([\w ]+?)(?: on CPU|,|$)", L, "BUG: {1} {2} in {f}", Where.STACK),
     # kernel/sched/core.c, lib/smp_processor_id.c
-    _row(r".*BUG: scheduling while atomic", C.ATOMIC_SLEEP, "BUG: scheduling while atomic in {f}", Where.STACK),
+    _row(r".*BUG: scheduling while atomic", C.ATOMIC_SLEEP, "BUG: scheduling while atomic in {f}", Where.SLEEP),
     _row(r".*BUG: sleeping function called from invalid context", C.ATOMIC_SLEEP,
          "BUG: sleeping function called from invalid context in {f}", Where.STACK),
     _row(r".*BUG: using (\w+\(\)) in preemptible", L, "BUG: using {1} in preemptible code in {f}", Where.STACK),
@@ -143,16 +153,18 @@ ROWS: tuple[Row, ...] = (
          "kernel stack overflow in {f}"),
     _row(r".*INFO: (Freed|Allocated) in (\w+)\+0x\S+ age=", C.MEMORY, "INFO: {1} in {2} age=NUM cpu=NUM pid=NUM",
          Where.NONE),
-    _row(r".*BUG (\S+) \(.*\): (.*)", C.MEMORY, "slab corruption in cache {1}: {2}", Where.NONE),
+    _row(r"(?:.*\W)?BUG (\S+) \((?:Not tainted|Tainted: [^)]*)\): (.*)", C.MEMORY,
+         "slab corruption in cache {1}: {2}", Where.NONE),
     # traps: arch/x86/kernel/traps.c, double_fault; arch/*/kernel/traps.c
     _row(r".*PANIC: double fault", C.PANIC, "PANIC: double fault in {f}"),
-    _row(r".*general protection fault", C.OOPS, "general protection fault in {f}"),
+    _row(r".*general protection fault(?! ip:)", C.OOPS, "general protection fault in {f}"),
     _row(r".*stack segment: \d+ \[#", C.OOPS, "stack segment fault in {f}"),
     _row(r".*divide error: \d+ \[#", C.OOPS, "divide error in {f}"),
+    _row(r".*double fault: \d+ \[#", C.OOPS, "double fault in {f}"),
     _row(r".*invalid opcode: \d+ \[#", C.OOPS, "invalid opcode in {f}"),
     _row(r".*Internal error: (Oops - BUG)", C.BUG, "kernel BUG in {f}"),
-    _row(r".*Internal error: (.+?): [0-9a-f]+ \[#", C.OOPS, "Internal error in {f}"),
-    _row(r".*\bOops(?:: .*)? \[#\d+\]", C.OOPS, "Oops in {f}"),
+    _row(r".*Internal error: (.*?): [0-9a-f]+ \[#", C.OOPS, "Internal error in {f}"),
+    _row(r".*\bOops(?:: .*)? ?\[#\d+\]", C.OOPS, "Oops in {f}"),
     _row(r".*unexpected static_call insn opcode", C.BUG, "unexpected static_call insn opcode in {f}"),
     # WARN(): kernel/panic.c; the file tells what helper warned
     _row(r".*WARNING: .*lib/debugobjects\.c", W, "WARNING: ODEBUG bug in {f}", Where.STACK),
@@ -168,7 +180,7 @@ ROWS: tuple[Row, ...] = (
     _row(r".*WARNING: .*\busb_submit_urb\b", W, "WARNING in {f}/usb_submit_urb", Where.STACK),
     _row(rf".*WARNING: (?:CPU: \d+ PID: \d+ )?at \S+:\d+ (?:\[<\w+>\] )?{F}\+0x", W, "WARNING in {f}", Where.HEAD),
     _row(rf".*WARNING: \S+:\d+ at {F}\+0x", W, "WARNING in {f}", Where.HEAD),  # 7.2, kernel/panic.c
-    _row(r".*WARNING: (?:CPU: \d+ PID: \d+ )?at \S+:\d+", W, "WARNING in {f}", Where.TRACE),
+    _row(r".*WARNING: (?:(?:CPU: \d+ PID: \d+ )?at \S+:\d+|\S+:\d+ at (?:0x)?[0-9a-f]{8})", W, "WARNING in {f}", Where.TRACE),
     # single lines
     _row(r".*unregister_netdevice: waiting for \S+ to become free", C.BUG,
          "unregister_netdevice: waiting for DEV to become free", Where.NONE),
@@ -181,11 +193,17 @@ ROWS: tuple[Row, ...] = (
          "kernel panic: corrupted stack end in {f}", Where.STALL),
     _row(r".*Kernel panic - not syncing: VFS: Unable to mount root fs on", C.PANIC,
          "kernel panic: VFS: Unable to mount root fs on unknown-block(NUM,NUM)", Where.NONE),
+    _row(r".*Kernel panic - not syncing: (Couldn't open N_TTY ldisc) for", C.PANIC, "kernel panic: {1}", Where.NONE),
     _row(r".*Kernel panic - not syncing: Attempted to kill init!", C.PANIC, "kernel panic: Attempted to kill init!",
          Where.NONE),
     _row(r".*Kernel panic - not syncing: (.*?)(?: \.\.\.)?$", C.PANIC, "kernel panic: {1}", Where.NONE),
     _row(r".*\btrusty: panic.*(ASSERT FAILED).*?(?: at \(.*?\))?(: .*)", C.PANIC, "trusty: {1}{2}", Where.NONE),
-    # any other BUG of the kernel's own printk
+    # the program that exercises the kernel, often in want of what the kernel took from it: it may be all that is said
+    _row(r".*\b(SYZ(?:FAIL|FATAL): .{1,200})", C.TEST_PROGRAM, "{1}", Where.NONE),
+    _row(r"(?:fatal error: (?:runtime|unexpected signal|concurrent map|all goroutines|stack overflow|morestack|sync:)"
+         r"|panic: runtime error:)", C.TEST_PROGRAM, "go runtime error", Where.NONE),
+    # any other BUG of the kernel's own printk; a head whose rest was lost
+    _row(r"(BUG|WARNING):\s*$", C.BUG, "{1}: corrupted", Where.NONE),
     _row(r"BUG: (?!executor)([\w ()-]{4,80})", C.BUG, "BUG: {1}", Where.NONE),
 )  # fmt: skip
 
@@ -194,12 +212,13 @@ NEEDLES = (
     b"BUG", b"WARNING: ", b"INFO: ", b"nable to handle", b"UBSAN", b"LOCKUP", b"general protection", b"segment: ",
     b"divide error", b"invalid opcode", b"Internal error", b"Oops", b"panic", b"PANIC", b"stack overflow",
     b"Insufficient stack", b"unregister_netdevice", b"VFS: ", b"static_call insn", b"inconsistent lock", b"suspicious RCU",
-    b"DEADLOCK",
+    b"DEADLOCK", b"ernel bug detected", b"double fault", b"SYZFAIL", b"SYZFATAL", b"fatal error: ",
 )  # fmt: skip
 
 # Lines that look like heads and are none.
 HARMLESS = re.compile(
     r"(?!.*Kernel panic - not).*(?:INFO: NMI handler|INFO: Stall ended|INFO: lockdep is turned off|INFO: recovery"
+    r"|_INFO::|INFO: (?:no syscalls|sys_)|BUG: no syscalls|took too long|WARNING: /etc|WARNING: workqueue cpumask"
     r"|Spectre V2 : WARNING|Speculative Return|panic=|panic_on|soft_panic|panic:\d|BUG: executor|DEBUG:|Command line:"
     r"|WARNING: See|\bpanic timeout|crashkernel)"
 )
@@ -209,4 +228,6 @@ FOLLOWERS = re.compile(  # heads that only continue a report which is still open
 OWN_PANIC = re.compile(r"panic_on_warn|kernel: panic_on|panic_on")
 """Reasons of a panic that end a WARNING's story; another reason after a WARNING is a story of its own."""
 PANIC = re.compile(r".*Kernel panic - not syncing: (?P<reason>.*)")
+ALL_CPUS = re.compile(r"Sending NMI|NMI backtrace for cpu|Kernel panic - not syncing")
+"""From here on other CPUs speak for the report, each in its own name."""
 END = re.compile(r".*(?:---\[ end (?:trace|Kernel panic)|Rebooting in \d+ seconds)")

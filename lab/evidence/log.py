@@ -37,6 +37,7 @@ from lab.evidence.log_facts import (
     ToolCrash,
     ToolError,
 )
+from lab.evidence.log_machine import infra_line
 from lab.evidence.log_patterns import COMMAND, IN_FUNCTION, QUOTED_SOURCE, RECOGNISERS, Context
 
 CHUNK_BYTES = 1 << 20
@@ -53,14 +54,15 @@ NEEDLES = tuple(
     b"rror: |ERROR|FATAL|*** |*** [|modpost|Section mismatch|undefined reference|multiple definition|first defined|n function"
     b"|objtool|o space left|ead-only file|quota exceeded|I/O error|output error|file handle|xhausted|emory|illed|bad_alloc"
     b"|temporarily unavail|uncaught target|Exec format|nsupported syscall|qemu|ot found|No such file|Kconfig|odification time"
+    b"|Fehler: |erreur|error fatal: "
     b"|lock skew|bug report|nternal error|ssertion|ymbols: before=|relocation |ld: |.lld|rror (|BTF|FAILED|kallsyms|egmentation"
     b"|Bus error|Illegal instr|Abort|lease install|not supported|Docker|deadline exceeded|Can't |Cannot find|fatal:|overlaps"
-    b"|ld-|unable to execute|Dumping".split(b"|")
+    b"|ld-|unable to execute|Dumping|cannot find -l".split(b"|")
 )
 # diagnostics without ": "
 PLAIN = re.compile(
     rb"\s*--> |>>> |\*\*\* |Inconsistent kallsyms|No valid symbol|Failed to |FAILED |Killed|Bus error|Segmentation fault"
-    rb"|Illegal instr|Aborted|Unsupported|PLEASE submit|Can't |Cannot |Traceback |.{0,80}(?:o space left|rror)|\x1b\["
+    rb"|Illegal instr|Aborted|Unsupported|PLEASE submit|Can't |Cannot |Traceback |Symbol |.{0,80}(?:o space left|rror)|\x1b\["
 )
 PLAIN_BYTES = 256
 
@@ -109,7 +111,10 @@ MAKE_NO_RULE = re.compile(
 )
 MAKE_STOP = re.compile(r"(?P<reason>.*?Stop\.)\s*$")
 MAKEFILE_STOP = re.compile(r"(?P<script>[^\s:*][^:*]*:\d+): \*\*\* (?P<reason>.*)")
-SIGNALS = {"Killed": InfraKind.KILLED, "Interrupt": InfraKind.INTERRUPTED, "Terminated": InfraKind.INTERRUPTED}
+SIGNALS = {
+    "Killed": InfraKind.KILLED, "Interrupt": InfraKind.INTERRUPTED, "Terminated": InfraKind.INTERRUPTED,
+    "Hangup": InfraKind.INTERRUPTED,
+}  # fmt: skip
 # shells report a child that a signal ended as 128 + signal
 STATUSES = {137: InfraKind.KILLED, 130: InfraKind.INTERRUPTED, 143: InfraKind.INTERRUPTED}
 DEATHS = ("Segmentation fault", "Bus error", "Illegal instruction", "Aborted")
@@ -185,7 +190,7 @@ class _Reader:
         self.window = above + lines
         first = self.at
         # this is the one loop over healthy lines
-        for index in [i for i, line in enumerate(lines) if b": " in line or line[:2] != b"  "]:
+        for index in [i for i, line in enumerate(lines) if b": " in line or not b"  A" <= line[:3] < b"  ["]:
             line = lines[index]
             if interesting(line):
                 self.at, self.index = first + index + 1, len(above) + index
@@ -230,6 +235,8 @@ class _Reader:
         made = self.facts.get(MakeFailure, [])
         excerpt = self.before(EXCERPT_LINES) if len(made) < EXCERPTS else ()
         self.keep(replace(failure, excerpt=excerpt))
+        if failure.reason.endswith("Stop.") and (cause := infra_line(failure.text, failure.at, None)):
+            self.keep(cause)  # $(error … please install libelf-dev), wait: No child processes
         kind = SIGNALS.get(failure.reason) or STATUSES.get(failure.status)
         if kind:
             self.keep(InfraLine(at=failure.at, text=failure.text, kind=kind, subject=failure.target))

@@ -227,6 +227,11 @@ class BuildLog:
         return tuple(failure for failure in self.make if not failure.echo)
 
     @property
+    def empty(self) -> bool:
+        """Whether there is nothing to read in it: no line, or blank ones only (a file of zeros is one such line)."""
+        return self.lines <= len(self.tail) and not any(line.strip() for line in self.tail)
+
+    @property
     def failed(self) -> bool:
         """Whether make gave up on anything."""
         return bool(self.make)

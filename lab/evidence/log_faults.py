@@ -42,6 +42,8 @@ EXPLAINING = {  # what decides the outcome of a failed build wherever it stands 
     InfraKind.ENGINE,
 }
 
+NEAR_LINES = 60  # other objects that -j lets speak before make reports one that failed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -58,15 +60,33 @@ class Fault:
     @property
     def machine(self) -> InfraLine | None:
         """The line that makes this the machine's fault and not the kernel's, or None."""
-        lines = [cause for cause in self.causes if isinstance(cause, InfraLine)]
+        lines = [cause for cause in self.causes if isinstance(cause, InfraLine) and explains(cause, self.failure)]
         for line in lines:
             if line.kind in EXPLAINING:
                 return line
-        if not any(kernels(cause) for cause in self.causes):
+        own = [cause for cause in self.causes if kernels(cause)]
+        if all(isinstance(cause, ToolCrash) for cause in own):  # what cannot be read or written breaks tools
+            stored = next((line for line in lines if line.kind is InfraKind.IO_ERROR), None)
+            if stored:
+                return stored
+        if not own:
             return next((line for line in lines if line.kind is not InfraKind.CLOCK), None) or missing_header(
                 self.causes
             )
         return None
+
+
+def explains(line: InfraLine, failure: MakeFailure | None) -> bool:
+    """Whether a line about the machine can be why a target failed.
+
+    A missing tool is also what a probe says in a build that goes on ("pahole: not found" under the first line), so it
+    must stand near, or the recipe must have ended as a shell does that finds no program.
+    """
+    if line.kind is not InfraKind.MISSING_TOOL or failure is None:
+        return True
+    if failure.reason.startswith("No rule"):  # make tried to read a makefile that is not there, and said so
+        return False
+    return failure.status in (126, 127) or failure.at - line.at <= NEAR_LINES
 
 
 def kernels(cause: Complaint) -> bool:
@@ -125,6 +145,8 @@ def complaints(log: BuildLog) -> list[Complaint]:
         *log.crashes,
         *log.infra,
     ]
+    placed = {error.at for error in log.compiler}  # rustc's message is one of a tool until its place is read
+    found = [fact for fact in found if not (isinstance(fact, ToolError) and fact.at in placed)]
     found += [line for line in log.modpost if line.fatal]
     found += [line for line in log.objtool if line.fatal]
     return sorted(found, key=lambda fact: fact.at)
@@ -170,11 +192,15 @@ class _Owners:
 
 
 def _ordered(failure: MakeFailure, causes: list[Complaint]) -> tuple[Complaint, ...]:
-    """Put those that carry the target's name first, then objects and sources, then mere "error:" lines, in log order."""
+    """Put those that carry the target's name first, then objects and sources, then mere "error:" lines, in log order.
 
-    def rank(cause: Complaint) -> tuple[bool, bool, int]:
+    LLVM's request for a bug report and make's own line about a signal tell least, wherever they stand.
+    """
+
+    def rank(cause: Complaint) -> tuple[bool, bool, bool, bool, int]:
         named = any(same_stem(failure.target, name) for name in names(cause))
-        return not named, isinstance(cause, ToolError), cause.at
+        asks, makes = cause.text.startswith("PLEASE submit"), cause.at == failure.at
+        return not named, isinstance(cause, ToolError), makes, asks, cause.at
 
     return tuple(sorted(causes, key=rank))
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from lab.evidence.log_facts import (
     CompilerError,
     Fact,
-    InfraKind,
-    InfraLine,
     KallsymsLine,
     KconfigError,
     KsymsSummary,
@@ -23,9 +21,9 @@ from lab.evidence.log_facts import (
     ModpostKind,
     ModpostLine,
     ObjtoolLine,
-    ToolCrash,
     ToolError,
 )
+from lab.evidence.log_machine import infra_line, tool_crash
 
 QUOTE = "[`'\"‘’“”]"  # GCC and GNU ld quote with typographic signs in a UTF-8 locale, with `' in C
 
@@ -55,18 +53,22 @@ QUOTED_SOURCE = re.compile(r"\s*\d* ?\|(?: |$)")  # "  123 |   perror("error: �
 
 COMPILER = re.compile(
     r"(?P<file>\{standard input\}|<\w[\w -]*>|[^\s:][^:]{0,500}):(?P<row>\d+)(?:[:.](?P<column>\d+)(?:-[\d.]+)?)?: "
-    r"(?P<kind>fatal error|error|Error|Fatal error|ERROR(?: \(\w+\))?): (?P<message>.*)"
+    r"(?P<kind>fatal error|error|Error|Fatal error|ERROR(?: \(\w+\))?"
+    # gcc's and make's words in German, French, Spanish and Italian: kbuild leaves LC_MESSAGES alone
+    r"|(?:[Ss]chwerwiegender )?Fehler|erreur(?: fatale)?|error fatal|errore(?: fatale)?): (?P<message>.*)"
 )
 # scripts/dtc: srcpos_verror() prints "Error: file:row.column-end text", the checks "file:row.column: ERROR (name): …"
 DTC = re.compile(
     r"(?:Error|FATAL ERROR): (?P<file>[^\s:]+):(?P<row>\d+)(?:\.(?P<column>\d+))?(?:-[\d.]+)?:? (?P<message>.*)"
 )
 RUST = re.compile(r"error(?:\[E\d+\])?: (?P<message>.*)")
+RUST_LINES = 4  # of a message, above its place
 RUST_PLACE = re.compile(r"\s*--> (?P<file>[^\s:]+):(?P<row>\d+):(?P<column>\d+)")
 SOURCE_SUFFIXES = (".c", ".S", ".s", ".cc", ".cpp", ".rs", ".dts", ".dtso", ".y", ".l", ".pl", ".py", ".lds")
 INCLUDED_FROM = re.compile(r"(?:In file included|\s+) from (?P<file>[^\s:]+):\d+")
-
-
+# gcc on a macro of a header that the command line forces in, such as BUILD_BUG_ON(): the stack's root is no source
+FORCED_IN = "In file included from <command-line>"
+INLINED_AT = re.compile(r"\s+inlined from .* at (?P<file>[^\s:]+):\d+")
 STACK_LINES = 64
 
 
@@ -76,9 +78,11 @@ def translation_unit(file: str, context: Context) -> str:
         return file
     for line in reversed(context.before(STACK_LINES)):
         # gcc: one head, then "from" lines up to the root. clang: a head for each level, the root first.
-        match = INCLUDED_FROM.match(line)
+        match = INCLUDED_FROM.match(line) or INLINED_AT.match(line)
         if match and match["file"].endswith(SOURCE_SUFFIXES):
             return match["file"]
+        if line.startswith(FORCED_IN):
+            return ""
     return ""
 
 
@@ -95,14 +99,15 @@ def compiler_error(text: str, at: int, context: Context) -> Fact | None:
 def rust_error(text: str, at: int, context: Context) -> Fact | None:
     """The place of rustc's error, which stands on the line below the message."""
     place = RUST_PLACE.match(text)
-    above = context.before(1) if place else ()
-    message = RUST.match(above[-1]) if above else None
-    if not place or not message:
-        return None
-    return CompilerError(
-        at=at - 1, text=above[-1], file=place["file"], row=int(place["row"][:9]), column=int(place["column"][:9]),
-        message=message["message"], source=place["file"],
-    )  # fmt: skip
+    for back, above in enumerate(reversed(context.before(RUST_LINES)), start=1) if place else ():
+        if place and (message := RUST.match(above)):
+            return CompilerError(
+                at=at - back, text=above, file=place["file"], row=int(place["row"][:9]), column=int(place["column"][:9]),
+                message=message["message"], source=place["file"],
+            )  # fmt: skip
+        if not above or above.startswith("warning") or RUST_PLACE.match(above):
+            return None
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------- linker
@@ -282,41 +287,21 @@ def kconfig_error(text: str, at: int, context: Context) -> Fact | None:
     return None
 
 
-# ---------------------------------------------------------------------------------------------- crashes and other tools
-
-CRASHES = re.compile(
-    r"(?P<tool>\S*?):? ?(?:internal compiler error|Internal error[,:!]|clang frontend command failed"
-    r"|unable to execute command: (?:Segmentation|Aborted|Bus)|BFD \(.*\) internal error|BFD .* assertion fail"
-    r"|PLEASE submit a bug report|LLVM ERROR: (?!.*out of memory))"
-)
-DIED = re.compile(
-    r"(?:.*: (?:line )?\d+: *(?:\d+ )?)?(?P<how>Segmentation fault|Bus error|Illegal instruction|Aborted)\b"
-)
-ICE_PLACE = re.compile(r"(?P<source>[^\s:]+):\d+(?::\d+)?: ?(?:internal compiler error|.*Internal error)")
-
-
-def tool_crash(text: str, at: int, context: Context) -> Fact | None:
-    """A compiler or linker that broke. Whether the machine broke it is for the check of infra.* to say first."""
-    place = ICE_PLACE.match(text)
-    if place or CRASHES.match(text) or "internal compiler error: " in text:
-        tool = "" if place else text.partition(":")[0] if ":" in text[:80] else ""
-        return ToolCrash(at=at, text=text, tool=tool, message=text, source=place["source"] if place else "")
-    if (match := DIED.match(text)) and len(text) < 500:
-        return ToolCrash(at=at, text=text, tool="", message=text if len(text) < 200 else match["how"])
-    return None
-
+# -------------------------------------------------------------------------------------------------------- other tools
 
 TOOL_ERROR = re.compile(
-    r"(?P<tool>[\w.+/-]+(?: \w+)?): (?:\d+: |line \d+: )?(?:fatal )?(?:error|ERROR|Error|fatal|FATAL)(?:\[\w+\])?: "
-    r"(?P<message>.*)"
+    r"(?P<tool>[\w.+/-]+(?: \w+)?): (?:\d+: |line \d+: )?(?:fatal )?(?:error|ERROR|Error|fatal|FATAL)"
+    r"(?:\[\w+\]| \(\w+\))?: (?P<message>.*)"
 )
 BARE_ERROR = re.compile(r"(?:fatal |FATAL )?(?:error|ERROR|Error|FATAL|fatal)(?:\[\w+\])?: (?P<message>.*)")
 BTF = re.compile(
     r"(?P<message>BTF: .*pahole.*|Failed to generate BTF for .*|FAILED .*|FAILED: .*|Cannot find symbol for section \d+: .*"
-    r"|Traceback \(most recent call last\):|Can't locate \S+ in @INC.*|unrecognized ELF data encoding.*)"
+    r"|Traceback \(most recent call last\):|unrecognized ELF data encoding.*)"
 )
 CONSEQUENCE = re.compile(
     r"linker command failed with exit code|ld returned \d+ exit status|Recipe .* failed|Build failed"
+    r"|aborting due to (?:\d+ )?previous error|could not compile|Unable to parse input tree|Syntax error parsing input tree"
+    r"|Input tree has errors, aborting"
 )
 
 
@@ -328,65 +313,6 @@ def tool_error(text: str, at: int, context: Context) -> Fact | None:
     if not match or text.startswith("make"):
         return None
     return ToolError(at=at, text=text, tool=match.groupdict().get("tool") or "", message=match["message"])
-
-
-# -------------------------------------------------------------------------------------------------------- the machine
-
-NOT_FOUND = (
-    r"(?:\S*make(?:\[\d+\])?|\S*sh|\S*env)(?:: (?:line )?\d+)?: [‘'\"]?(?P<tool>[^\s:'’\"]+)['’\"]?: "
-    r"(?:[Cc]ommand )?(?:not found|No such file or directory)$"
-)
-INFRA: tuple[tuple[InfraKind, re.Pattern[str]], ...] = (
-    # gcc, gas, ld, ar, cp, clang all print strerror(ENOSPC) somewhere in the line; docker writes it in lower case.
-    (InfraKind.DISK_FULL, re.compile(r".*\b[Nn]o space left on device|.*Disk quota exceeded")),
-    (InfraKind.READ_ONLY, re.compile(r".*: (?:'|‘)?[Rr]ead-only file system")),
-    (InfraKind.IO_ERROR, re.compile(r".*: (?:Input/output error|Stale file handle|I/O error)$")),
-    (
-        InfraKind.OUT_OF_MEMORY,
-        re.compile(
-            r".*(?:[Vv]irtual memory exhausted|out of memory allocating|LLVM ERROR: out of memory|Out of memory: Kill"
-            r"|oom-kill:|fork: (?:retry: )?Resource temporarily unavailable|Cannot allocate memory|std::bad_alloc)"
-        ),
-    ),
-    (
-        InfraKind.KILLED,
-        re.compile(
-            r".*(?:[Kk]illed signal terminated program (?P<tool>\S+)|unable to execute command: Killed"
-            r"|terminated with signal 9 \[Killed\])|(?:\S+: (?:line )?\d+: +\d* *)?Killed\b(?! process)"
-        ),
-    ),
-    # qemu-user, linux-user/signal.c; printed by the emulator, not by the program
-    (InfraKind.EMULATOR, re.compile(r".*qemu: uncaught target signal \d+")),
-    (InfraKind.EMULATOR, re.compile(r"qemu-\w+: (?:Unable to|Could not open|.*Assertion)|.*: Exec format error$")),
-    (InfraKind.EMULATOR, re.compile(r"(?:qemu: )?Unsupported syscall: \d+")),
-    (InfraKind.MISSING_TOOL, re.compile(NOT_FOUND)),
-    (
-        InfraKind.MISSING_TOOL,
-        re.compile(
-            r".*(?:C compiler|linker|assembler) '(?P<tool>[^']*)' not found|.*Sorry, this (?P<what>[\w ]+) is not supported"
-            r"|BTF: .*pahole \((?P<pahole>\S+)\) is not available|.*please install (?P<package>libelf\S*|elfutils\S*)"
-        ),
-    ),
-    # GNU make, file.c and remake.c, f_mtime()
-    (
-        InfraKind.CLOCK,
-        re.compile(r".*[Ww]arning: +(?:File .* has modification time .* in the future|Clock skew detected)"),
-    ),
-    (
-        InfraKind.INTERRUPTED,
-        re.compile(r"\S*make(?:\[\d+\])?: \*\*\* (?:wait: No child processes|.*\] (?:Interrupt|Terminated|Hangup)$)"),
-    ),
-    (InfraKind.ENGINE, re.compile(r".*(?:Cannot connect to the Docker daemon|context deadline exceeded)")),
-)
-
-
-def infra_line(text: str, at: int, context: Context) -> Fact | None:
-    """A line about the machine: kernel-build failures that are nobody's source."""
-    for kind, pattern in INFRA:
-        if match := pattern.match(text):
-            subject = next((value for value in match.groupdict().values() if value), "")
-            return InfraLine(at=at, text=text, kind=kind, subject=subject)
-    return None
 
 
 RECOGNISERS: tuple[Recogniser, ...] = (

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,6 +51,18 @@ def numbered_lines(path: Path | None) -> Iterator[tuple[int, bytes]]:
                     complete = rest.endswith(b"\n")
     except OSError:
         return
+
+
+def cut_off(path: Path | None) -> bool:
+    """Whether a file of lines ends within one: whoever wrote or copied it did not get to its end."""
+    try:
+        with opened(path) if path is not None else nullcontext() as file:
+            if file is None or not file.seek(0, os.SEEK_END):
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False
 
 
 def clean(text: str) -> str:

@@ -101,7 +101,7 @@ def test_odd_files_do_not_stop_the_packing(tmp_path):
     tree.file("a\n\tb.o", b"")
     tree.file(".x\udcff.o.cmd", b"cmd_\xff := \xff\n")
     tree.file("modules.order", b"\xff\xff.ko\n")
-    tree.file("include/generated/autoksyms.h", b"\xff\n#define __KSYM_a 1\n#define __KSYM_")
+    tree.file("include/generated/autoksyms.h", b"\xff\n#define __KSYM_a 1\n#define __KSYM_\n")
     evidence = packed(tree, tmp_path / "folder")
     assert "a\n\tb.o" in evidence.mtimes
     assert evidence.commands[0].target == "\udcff"

@@ -64,8 +64,8 @@ def test_an_unrelated_panic_after_a_warning_is_a_crash_of_its_own():
         ("watchdog: BUG: soft lockup - CPU#1 stuck for 23s! [a:1]\nRIP: 0010:foo+0x1/0x2\n", "BUG: soft lockup in foo"),
         (
             "INFO: task init:1 blocked for more than 120 seconds.\nCall Trace:\n __schedule+0x1/0x2\n schedule+0x1/0x2\n"
-            " foo_wait+0x1/0x2\n",
-            "INFO: task hung in foo_wait",
+            " foo_wait+0x1/0x2\n foo_read+0x1/0x2\n",
+            "INFO: task hung in foo_read",
         ),
         (
             "BUG: KASAN: slab-use-after-free in memcpy+0x1/0x2\nRead of size 8 at addr ffff by task a/1\nCall Trace:\n"

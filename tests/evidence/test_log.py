@@ -268,3 +268,21 @@ def test_a_healthy_log_is_read_fast(tmp_path):
     log.read(path)
     seconds = time.process_time() - began
     assert path.stat().st_size / seconds > 15e6  # 40 MB/s on an idle machine; tests run on busy ones
+
+
+@pytest.mark.parametrize("piece", [b"1:", b"[", b"ld", b"error: ", b"make[1]: *** [", b"12:00:00 "])
+def test_a_line_that_is_made_to_be_slow_is_read_at_once(piece):
+    begin = time.process_time()
+    log.read_lines([piece * 20_000 + b": error: x"] * 20)
+    assert time.process_time() - begin < 1.0  # a quadratic pattern takes 4 s
+
+
+def test_a_message_of_rustc_is_found_above_its_place():
+    text = "error[E0308]: mismatched\n              types\n    --> rust/kernel/lib.rs:1234:9\nmake: *** [x] Error 1\n"
+    (error,) = log.read_text(text).compiler
+    assert (error.file, error.row, error.message, error.at) == ("rust/kernel/lib.rs", 1234, "mismatched", 1)
+
+
+def test_the_place_of_a_rust_warning_is_no_error():
+    text = "error: x\nwarning: unused\n --> a.rs:1:2\n"
+    assert log.read_text(text).compiler == ()
