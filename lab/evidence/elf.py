@@ -42,6 +42,8 @@ _SYMBOL = {
     False: "name:u4 value:u4 size:u4 info:u1 other:u1 shndx:u2",
 }
 
+SECTION_NUMBERS = ("type", "flags", "addr", "offset", "size", "link", "info", "align", "entsize")
+
 
 def _row(layout: str, byte_order: str) -> np.dtype[np.void]:
     return np.dtype([(name, byte_order + kind) for name, _, kind in (field.partition(":") for field in layout.split())])
@@ -53,14 +55,17 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One section header. offset and size in bytes, in the file; not yet checked against its end."""
+    """One section header. offset and size in bytes, in the file; not yet checked against its end. info: sh_info."""
 
     name: str
     type: int
     flags: int
+    addr: int
     offset: int
     size: int
     link: int
+    info: int
+    align: int
     entsize: int
 
 
@@ -91,11 +96,11 @@ class Symbols:
 
 
 class Elf:
-    """An open ELF file. machine: EM_*; type: ET_* (1 relocatable, 2 executable, 3 shared)."""
+    """An open ELF file. machine: EM_*; type: ET_* (1 relocatable, 2 executable, 3 shared); flags: e_flags. bytes: its size."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._size = os.fstat(file.fileno()).st_size
+        self.bytes = os.fstat(file.fileno()).st_size
         ident = self._read(0, 16, "the identification")
         if ident[:4] != b"\x7fELF":
             raise UnreadableError("it is not an ELF file")
@@ -106,11 +111,12 @@ class Elf:
         header = self._read(16, 48 if self.is_64 else 36, "the header")
         fields = struct.unpack(self.byte_order + ("HHIQQQIHHHHHH" if self.is_64 else "HHIIIIIHHHHHH"), header)
         self.type, self.machine = fields[0], fields[1]
+        self.flags = fields[6]
         self.sections = self._sections(fields[5], fields[10], fields[11], fields[12])
 
     def _read(self, offset: int, size: int, what: str) -> bytes:
-        if offset < 0 or size > MAX_SECTION_BYTES or offset + size > self._size:
-            raise UnreadableError(f"{what} ({size} bytes at {offset}) reaches beyond the file ({self._size} bytes)")
+        if offset < 0 or size > MAX_SECTION_BYTES or offset + size > self.bytes:
+            raise UnreadableError(f"{what} ({size} bytes at {offset}) reaches beyond the file ({self.bytes} bytes)")
         data = os.pread(self._file.fileno(), size, offset)
         if len(data) != size:
             raise UnreadableError(f"{what} could not be read whole: the file shrank")
@@ -140,7 +146,7 @@ class Elf:
         start = int(header["name"])
         end = strings.find(b"\0", start, start + MAX_NAME_BYTES)
         name = strings[start:end].decode("utf-8", "surrogateescape") if end >= 0 else ""
-        numbers = {key: int(header[key]) for key in ("type", "flags", "offset", "size", "link", "entsize")}
+        numbers = {key: int(header[key]) for key in SECTION_NUMBERS}
         return Section(name=name, **numbers)
 
     def section(self, name: str) -> Section | None:
