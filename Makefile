@@ -35,8 +35,9 @@ host: setup
 quickstart: host
 	@$(LAB) run matrices/quickstart.yaml
 
+# by file: tests of one file share what the first of them had to build
 test: host $(VENV)/.installed-test
-	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup
+	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 clean:
 	@$(LAB) clean

@@ -23,9 +23,9 @@ from lab.matrix import schema as matrix_schema
 from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.model import Cell
-from lab.report import document, explain, inventory, live, page, plain, text
-from lab.settings import Settings
-from lab.use import check, doctor, prepare, session
+from lab.report import compared, document, explain, inventory, live, page, plain, text
+from lab.settings import Settings, bytes_of, seconds_of
+from lab.use import check, compare, doctor, prepare, session, shell
 
 ROOT = Path(__file__).parent.parent
 HANDED_ON = (  # what child processes may see of the caller's environment: how to reach the network, nothing else
@@ -116,6 +116,25 @@ def run_command(
     raise typer.Exit(ExitCode.INTERRUPTED if done.interrupted else contract["exit_code"])
 
 
+@app.command("shell")
+def shell_command(
+    matrix: MatrixFile,
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="the cell, or a pattern that only one cell fits")],
+) -> None:
+    """Open a prompt where a cell is built: its image, source, O=, variables, and the exact commands.
+
+    Without a terminal, standard input is read as a script. Exits as the shell does.
+    """
+    options, rows = settings(), load_tables()
+    cells = chosen(expand(read(matrix, rows)), [cell])
+    if len(cells) > 1:
+        known = ", ".join(one.id for one in cells[:12])
+        raise UsageError(f"{len(cells)} cells are called {cell!r}", facts=(("they are", known),), hint="name one")
+    term = os.environ.get("TERM", "dumb")
+    status = shell.enter(cells[0], options, rows, said, stdin=0, stdout=1, term=term)
+    raise typer.Exit(status)
+
+
 @app.command("list")
 def list_command(matrix: MatrixFile, cell: Cells = None, as_json: AsJson = False) -> None:
     """List the cells of a matrix, without an engine."""
@@ -134,6 +153,23 @@ def check_command(
     judged = check.folder(folder)
     emit(document.judged_document(judged), text.judged_text(judged, colour=colour(sys.stdout)), as_json=as_json)
     raise typer.Exit(judged.exit_code)
+
+
+@app.command("compare-builds")
+def compare_builds_command(
+    a: Annotated[Path, typer.Argument(metavar="A", help="a kernel's O= directory, or an attempt's evidence folder")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="the other")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether two builds carry the same code, and where they do not: object, section, offset, symbol.
+
+    Exits 0 if they do, 1 if they differ, 125 if that cannot be told.
+    """
+    comparison = compare.folders(a, b)
+    code = compare.exit_code(comparison)
+    contract = {"schema_version": document.SCHEMA_VERSION, "exit_code": int(code), **asdict(comparison)}
+    emit(contract, compared.compared_text(contract), as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command("log")
@@ -171,20 +207,31 @@ def doctor_command(
 def clean_command(
     caches: Annotated[bool, typer.Option("--caches", help="also sources, compiler caches and downloads")] = False,
     with_images: Annotated[bool, typer.Option("--images", help="also the engine's images of ours")] = False,
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="7d", help="also caches and images not used for so long (s m h d w)")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Take away what a killed run left: containers, mounts, loop devices, scratch folders. Results are never touched."""
-    swept = prepare.clean(settings(), said, caches=caches or with_images, images=with_images)
+    """Take away what a killed run left: containers, mounts, loop devices, scratch folders; caches beyond the budget.
+
+    Results are never touched, nor is what a running lab needs.
+    """
+    older_s = seconds_of(older_than, "--older-than") if older_than else None
+    swept = prepare.clean(
+        settings(), said, caches=(caches or with_images) and older_s is None, images=with_images and older_s is None,
+        older_s=older_s,
+    )  # fmt: skip
     contract = {
         "containers": swept.containers,
         "scratch_folders": swept.scratch_folders,
         "mounts": swept.mounts,
         "images": swept.images,
+        "caches": swept.caches,
         "bytes": swept.bytes,
         "trouble": list(swept.trouble),
     }
     words = f"{swept.containers} containers, {swept.scratch_folders} scratch folders, {swept.mounts} mounts"
-    cache = f", {swept.bytes >> 20} MiB of caches, {swept.images} images" if caches or with_images else ""
+    cache = f", {swept.caches} caches, {swept.images} images, {swept.bytes >> 20} MiB"
     emit(contract, "\n".join([f"removed: {words}{cache}", *swept.trouble]), as_json=as_json)
     raise typer.Exit(ExitCode.LAB_FAULT if swept.trouble else ExitCode.AS_EXPECTED)
 
@@ -276,6 +323,9 @@ def settings() -> Settings:
         environment=tuple((name, environment[name]) for name in HANDED_ON if environment.get(name)),
         engine=environment.get("DOCKER_HOST", ""),
         mirror=environment.get("LAB_MIRROR", ""),
+        snapshot=environment.get("LAB_SNAPSHOT", ""),
+        keyring=environment.get("LAB_KEYRING", ""),
+        cache_budget_bytes=bytes_of(environment.get("LAB_CACHE_BUDGET") or "60G", "LAB_CACHE_BUDGET"),
         cores=len(os.sched_getaffinity(0)),
         memory_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
         uid=uid or 1000,
@@ -369,9 +419,9 @@ def exit_code_of(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is an interrupt
     try:
         outcome = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except (
-        typer.TyperException
-    ) as error:  # the option parser's own complaints; its exit code 2 would be "bad" to git bisect
+        sys.stdout.flush()  # here, where a reader that has gone away is still ours to handle: at its exit Python ends with 120
+    except typer.TyperException as error:
+        # the option parser's own complaints; its exit code 2 would be "bad" to git bisect
         command = " ".join(["lab", *(word for word in (arguments or sys.argv[1:])[:1] if not word.startswith("-"))])
         print(f"{plain.one_line(str(error))}\n  hint: {command} --help", file=sys.stderr)
         return ExitCode.USAGE
@@ -381,7 +431,8 @@ def exit_code_of(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(plain.plain(str(error)), file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # whoever read our output has gone away; typer turns that into sys.exit(1), which would be "bad" to git bisect
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.LAB_FAULT
     except Exception:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lab.errors import UsageError
-from lab.model import Cell, Fragment, Lto, Step
-from lab.tables import Arch, Toolchain
+from lab.model import Cell, Emulation, Fragment, Lto, Step
+from lab.tables import Arch, Toolchain, ToolchainFamily
 
 SOURCE = "/src"
 OUT = "/out"
@@ -121,7 +121,8 @@ def make_line(
     prefix = "ccache " if cell.ccache else ""
     variables = {
         "ARCH": arch.kernel_arch,
-        "CC": f"{prefix}{toolchain.cc}",
+        **_tools(cell, arch, toolchain),
+        "CC": f"{prefix}{_compiler(cell, arch, toolchain)}",
         # tools/objtool and scripts/ are a tenth of a small build's compile time
         "HOSTCC": f"{prefix}{toolchain.hostcc}",
         **dict(toolchain.variables),
@@ -134,6 +135,31 @@ def make_line(
         *(f"{name}={value}" for name, value in variables.items()),
         *targets,
     )
+
+
+def _compiler(cell: Cell, arch: Arch, toolchain: Toolchain) -> str:
+    """Return the compiler of kernel code. gcc serves one architecture and has it in its name, clang serves all."""
+    prefixed = cell.emulation is Emulation.CROSS and toolchain.family is ToolchainFamily.GCC
+    return f"{arch.gnu_triplet}-{toolchain.cc}" if prefixed else toolchain.cc
+
+
+def _tools(cell: Cell, arch: Arch, toolchain: Toolchain) -> dict[str, str]:
+    """Return what chooses the tools around the compiler: GNU's by their prefix, LLVM's by their version.
+
+    CROSS_COMPILE is also where clang takes its target from; without it that is the kernel's choice, which until 5.15 was
+    the build machine's architecture. Source: scripts/Makefile.clang; 231ad7f409f1.
+    """
+    tools = {"CROSS_COMPILE": f"{arch.gnu_triplet}-"} if cell.emulation is Emulation.CROSS else {}
+    if toolchain.family is ToolchainFamily.LLVM:
+        # LLVM=-14 means LD=ld.lld-14 and so on only since 5.18 (e9c281928c24), before that it means LD=ld.lld; and
+        # LLVM_IAS=1, the default since 5.15 (f12b034afeb3), was a choice of its own
+        suffix = f"-{toolchain.version}"
+        tools |= {"LLVM": suffix, "LLVM_IAS": "1", "LD": f"ld.lld{suffix}"}
+        tools |= {
+            name.upper(): f"llvm-{name}{suffix}" for name in ("ar", "nm", "objcopy", "objdump", "readelf", "strip")
+        }
+        tools |= {"HOSTAR": f"llvm-ar{suffix}", "HOSTLD": f"ld.lld{suffix}"}
+    return tools
 
 
 def _environment(cell: Cell, cache: CompilerCache) -> tuple[tuple[str, str], ...]:
@@ -191,7 +217,7 @@ def fragments(cell: Cell) -> tuple[Fragment, ...]:
     symbol = _LTO_SYMBOL.get(cell.lto)
     if symbol is None:
         return cell.kconfig
-    return (*cell.kconfig, Fragment(kind="file", text=f"# CONFIG_LTO_NONE is not set\n{symbol}=y\n", name="lto"))
+    return (*cell.kconfig, Fragment(kind="file", text=f"{symbol}=y\n# CONFIG_LTO_NONE is not set\n", name="lto"))
 
 
 def kconfig_files(cell: Cell) -> tuple[tuple[str, str], ...]:

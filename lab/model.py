@@ -121,7 +121,15 @@ class TarballSource:
     sha256: str
 
 
-Source = DebianSource | DirSource | TarballSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitSource:
+    """One revision of a git repository. repository: absolute path, or a URL. rev: a commit, tag or branch, as written."""
+
+    repository: str
+    rev: str
+
+
+Source = DebianSource | DirSource | TarballSource | GitSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +138,19 @@ class Fragment:
 
     kind: "base" (a make target: tinyconfig, defconfig, …), "line" (CONFIG_X=y or # CONFIG_X is not set), "file" (text of a
     file; the matrix reader has read it). text: the target, the line, or the file's whole text. name: for people and logs.
+    further: (architecture, text) that follows `text` on that architecture; a Cell's fragments have it in their text.
     """
 
     kind: str
     text: str
     name: str
+    further: tuple[tuple[str, str], ...] = ()
+
+    def on(self, arch: str) -> Fragment:
+        """Return the fragment as it is on one architecture (Arch.name)."""
+        if not self.further:
+            return self
+        return Fragment(kind=self.kind, text=self.text + dict(self.further).get(arch, ""), name=self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ new row.
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -23,6 +24,7 @@ DATA = Path(__file__).parent / "data"
 # Debian Policy 5.6.7, "Package", and what a folder, an image and a cell may be called.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
+_PLACE = re.compile(r"(?:/[A-Za-z0-9_.+-]+)+")
 
 
 class FilesystemKind(StrEnum):
@@ -30,6 +32,7 @@ class FilesystemKind(StrEnum):
 
     TMPFS = "tmpfs"  # mounted as it is
     LOOP = "loop"  # an image file, made by mkfs, on a loop device
+    OVERLAY = "overlay"  # overlayfs, with its upper and work folder on another row's filesystem
 
 
 class Purpose(StrEnum):
@@ -37,6 +40,9 @@ class Purpose(StrEnum):
 
     BUILD = "build"  # compilers and what kbuild calls
     BOOT = "boot"  # qemu-system
+    GUEST = "guest"  # what a guest runs: /bin/busybox, static; of the guest's architecture, unpacked and never run here
+    MOUNT = "mount"  # mkfs, mount and the write recorder, for the host's own architecture
+    TOOLS = "tools"  # native programs that stand in for those of a foreign image; only its files are used
 
 
 class ToolchainFamily(StrEnum):
@@ -79,6 +85,7 @@ class Arch:
     image_target: str  # make's target for what qemu boots
     image_path: str  # what it makes, relative to O=
     console: str  # first serial port, for console=
+    guest: str  # the row of images/ whose busybox is put into the initramfs
     machines: tuple[Machine, ...]
 
     def machine_named(self, name: str) -> Machine | None:
@@ -115,9 +122,10 @@ class Filesystem:
     name: str
     kind: FilesystemKind
     fstype: str  # mount -t
+    base: str = ""  # overlay: the row of its upper and work folder
     mkfs: tuple[str, ...] = ()  # argv; the image file's path is appended
     mount_options: tuple[str, ...] = ()  # mount -o
-    size_mib: int  # tmpfs: size=; loop: apparent size of a sparse file
+    size_mib: int = 0  # tmpfs: size=; loop: apparent size of a sparse file; overlay: its base's counts
     granularity_ns_min: int
     granularity_ns_max: int
     note: str = ""
@@ -133,6 +141,10 @@ class Image:
     debian_arch: str  # dpkg's
     packages: tuple[str, ...]
     note: str = ""
+    snapshot: str = ""  # YYYYMMDD: packages as the archive had them that day, from LAB_SNAPSHOT; "" is today
+    folders: tuple[str, ...] = ()  # empty ones to make: a read-only root has no other way to get a mount point
+    tools: str = ""  # a foreign image: the row whose programs stand in for its own with `emulation: accelerated`
+    over: tuple[str, ...] = ()  # such a row: its files and folders that are mounted over those of the same path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +156,9 @@ class Tables:
     filesystem: Mapping[str, Filesystem]
     image: Mapping[str, Image]
     kconfig: Mapping[str, str]  # what a matrix calls lab:<name>, as the text of lab/data/kconfig/<name>.config
+    kconfig_further: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict
+    )  # name -> Arch.name -> <name>.<arch>.config
 
     def arch_named(self, name: str) -> Arch | None:
         """Return a row by its name or an alias, or None."""
@@ -156,6 +171,20 @@ class Tables:
     def filesystem_named(self, name: str) -> Filesystem | None:
         """Return a row by its name, or None."""
         return self.filesystem.get(name)
+
+    def base_of(self, filesystem: Filesystem) -> Filesystem | None:
+        """Return the row that an overlay lies on, None for any other kind."""
+        return self.filesystem.get(filesystem.base)
+
+    def uses_loop(self, filesystem: Filesystem) -> bool:
+        """Whether a loop device and mkfs are needed."""
+        return FilesystemKind.LOOP in (filesystem.kind, (self.base_of(filesystem) or filesystem).kind)
+
+    def mount_image(self, uname_machine: str) -> str | None:
+        """Return the name of the image with mkfs and the mount helper for a host (uname -m), None if no row has it."""
+        native = [arch.debian_arch for arch in self.arch.values() if arch.uname_machine == uname_machine]
+        rows = (image for image in self.image.values() if image.purpose is Purpose.MOUNT)
+        return next((image.name for image in rows if image.debian_arch in native), None)
 
 
 def load(*, images: Path, data: Path | None = None) -> Tables:
@@ -170,6 +199,7 @@ def load(*, images: Path, data: Path | None = None) -> Tables:
         filesystem=files.rows("filesystem", Filesystem),
         image=files.images(),
         kconfig=files.kconfig(),
+        kconfig_further=files.kconfig_further(),
     )
     if not files.broken:  # a row that could not be read would show again as an unknown name
         _cross_check(tables, files)
@@ -191,6 +221,7 @@ class _Files:
         self.folder_images, self.folder_data = images, data
         self.notes: list[Notes] = []
         self.places: dict[tuple[type, str], tuple[Notes, Node]] = {}
+        self.fragments: dict[tuple[str, str], Notes] = {}  # of kconfig_further
 
     @property
     def broken(self) -> bool:
@@ -219,8 +250,18 @@ class _Files:
 
     def kconfig(self) -> dict[str, str]:
         paths = sorted((self.folder_data / "kconfig").glob("*.config"))
-        texts = {path.stem: self.text(path)[0] for path in paths}
+        texts = {path.stem: self.text(path)[0] for path in paths if "." not in path.stem}
         return {name: text for name, text in texts.items() if text is not None}
+
+    def kconfig_further(self) -> dict[str, dict[str, str]]:
+        rows: dict[str, dict[str, str]] = {}
+        for path in sorted((self.folder_data / "kconfig").glob("*.*.config")):
+            name, _, arch = path.stem.partition(".")
+            text, notes = self.text(path)
+            if text is not None:
+                rows.setdefault(name, {})[arch] = text
+                self.fragments[name, arch] = notes
+        return rows
 
     def root(self, path: Path) -> tuple[Node | None, Notes]:
         text, notes = self.text(path)
@@ -325,9 +366,12 @@ def _cross_check(tables: Tables, files: _Files) -> None:
     for toolchain in tables.toolchain.values():
         _check_toolchain(toolchain, tables, files)
     for filesystem in tables.filesystem.values():
-        _check_filesystem(filesystem, files)
+        _check_filesystem(filesystem, tables, files)
     for image in tables.image.values():
-        _check_image(image, files)
+        _check_image(image, tables, files)
+    for (name, of_arch), notes in files.fragments.items():
+        if name not in tables.kconfig or of_arch not in tables.arch:
+            notes.add(1, 1, f"a fragment for one architecture belongs to {name}.config and to a row of arch.yaml")
 
 
 def _check_aliases(rows: Mapping[str, Named], files: _Files) -> None:
@@ -339,6 +383,11 @@ def _check_aliases(rows: Mapping[str, Named], files: _Files) -> None:
 
 
 def _check_arch(arch: Arch, tables: Tables, files: _Files) -> None:
+    guest = tables.image.get(arch.guest)
+    if guest is None:
+        files.complain(arch, f"arch {arch.name!r} names an unknown image {arch.guest!r}")
+    elif guest.purpose is not Purpose.GUEST or guest.debian_arch != arch.debian_arch:
+        files.complain(arch, f"arch {arch.name!r} names {arch.guest!r}, which is no image for its guests")
     if not arch.machines:
         files.complain(arch, f"arch {arch.name!r} has no machine")
     for machine in arch.machines:
@@ -361,22 +410,51 @@ def _check_toolchain(toolchain: Toolchain, tables: Tables, files: _Files) -> Non
             files.complain(toolchain, f"images.{key} names an unknown image {name!r}")
         elif image.purpose is not Purpose.BUILD:
             files.complain(toolchain, f"images.{key} names {name!r}, which is no image for building")
+        elif emulation == Emulation.ACCELERATED and not image.tools:
+            files.complain(toolchain, f"images.{key} names {name!r}, which has no native tools")
         elif emulation != Emulation.CROSS and image.debian_arch != arch.debian_arch:
             files.complain(toolchain, f"images.{key} names {name!r}, an image for {image.debian_arch}")
     if Lto.NONE not in toolchain.lto or (toolchain.family is ToolchainFamily.GCC and len(toolchain.lto) > 1):
         files.complain(toolchain, f"toolchain {toolchain.name!r}: lto must have 'none', and with gcc nothing else")
 
 
-def _check_filesystem(filesystem: Filesystem, files: _Files) -> None:
+def _check_filesystem(filesystem: Filesystem, tables: Tables, files: _Files) -> None:
     if (filesystem.kind is FilesystemKind.LOOP) != bool(filesystem.mkfs):
         files.complain(filesystem, f"filesystem {filesystem.name!r}: kind 'loop' needs mkfs, and no other kind has it")
+    base = tables.filesystem.get(filesystem.base)
+    if filesystem.kind is not FilesystemKind.OVERLAY:
+        if filesystem.base:
+            files.complain(filesystem, f"filesystem {filesystem.name!r}: only kind 'overlay' has a base")
+        if not filesystem.size_mib:
+            files.complain(filesystem, f"filesystem {filesystem.name!r} lacks 'size_mib'")
+    elif base is None or base.kind is FilesystemKind.OVERLAY:
+        files.complain(
+            filesystem, f"filesystem {filesystem.name!r}: base {filesystem.base!r} must be a row without base"
+        )
     if filesystem.granularity_ns_min > filesystem.granularity_ns_max:
         files.complain(filesystem, f"filesystem {filesystem.name!r}: granularity_ns_min exceeds granularity_ns_max")
 
 
-def _check_image(image: Image, files: _Files) -> None:
+def _is_day(text: str) -> bool:
+    try:
+        return datetime.datetime.strptime(text, "%Y%m%d").strftime("%Y%m%d") == text  # noqa: DTZ007 (a day has no zone)
+    except ValueError:
+        return False
+
+
+def _check_image(image: Image, tables: Tables, files: _Files) -> None:
     if not image.packages:
         files.complain(image, f"image {image.name!r} has no packages")
     for package in image.packages:
         if not _PACKAGE.fullmatch(package):
             files.complain(image, f"{package!r} is no name of a Debian package")
+    if image.snapshot and not _is_day(image.snapshot):
+        files.complain(image, f"image {image.name!r}: snapshot must be a day as YYYYMMDD, not {image.snapshot!r}")
+    for path in (*image.folders, *image.over):
+        if not _PLACE.fullmatch(path) or ".." in path.split("/"):
+            files.complain(image, f"{path!r} is no absolute path of plain names")
+    tools = tables.image.get(image.tools)
+    if image.tools and (tools is None or tools.purpose is not Purpose.TOOLS):
+        files.complain(image, f"tools {image.tools!r} is no image of native tools")
+    if (image.purpose is Purpose.TOOLS) != bool(image.over):
+        files.complain(image, "purpose 'tools' needs 'over', and no other purpose has it")

@@ -50,6 +50,16 @@ def build_image(engine, rows, machine_settings):
 
 
 @pytest.fixture(scope="session")
+def mount_image(engine, rows, machine_settings):
+    import os
+
+    from lab.environment import image
+
+    name = rows.mount_image(os.uname().machine)
+    return image.prepare(rows.image[name], engine, machine_settings)
+
+
+@pytest.fixture(scope="session")
 def boot_image(engine, rows, machine_settings):
     from lab.environment import image
 

@@ -1,3 +1,4 @@
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from lab import kbuild, tables
 from lab.errors import UsageError
 from lab.kbuild import CompilerCache, NotHonoured, not_honoured
 from lab.model import Cell, Deadlines, DirSource, Emulation, Fragment, Lto, Make
+from lab.tables import ToolchainFamily
 
 REPOSITORY = Path(__file__).parents[1]
 TABLES = tables.load(images=REPOSITORY / "images")
@@ -83,8 +85,8 @@ def test_appending_fragments_really_appends_in_order(tmp_path):
 def test_thin_lto_is_asked_of_kconfig_and_then_verified():
     wanted = kbuild.fragments(replace(CELL, lto=Lto.THIN))
     assert not_honoured(wanted, "CONFIG_LTO_NONE=y\n") == (
-        NotHonoured("CONFIG_LTO_NONE", "n", "y"),
         NotHonoured("CONFIG_LTO_CLANG_THIN", "y", ""),
+        NotHonoured("CONFIG_LTO_NONE", "n", "y"),
     )
 
 
@@ -133,6 +135,51 @@ def test_every_step_has_the_fixed_build_values_and_no_makeflags():
         assert environment["KBUILD_BUILD_TIMESTAMP"] == "Thu Jan  1 00:00:00 UTC 1970"
         assert environment["KBUILD_BUILD_VERSION"] == "1"
         assert not {"MAKEFLAGS", "KBUILD_OUTPUT"} & set(environment)
+
+
+def crossed(arch: str, toolchain: str, **changes) -> dict[str, str]:
+    """Return the variables of the build line of a cross build."""
+    cell = replace(CELL, emulation=Emulation.CROSS, **changes)
+    step = kbuild.build_step(cell, TABLES.arch[arch], TABLES.toolchain[toolchain], jobs=2)
+    return dict(word.split("=", 1) for word in step.argv if re.match("[A-Z_]+=", word))
+
+
+@pytest.mark.parametrize(
+    ("arch", "triplet"),
+    [("arm64", "aarch64-linux-gnu"), ("armhf", "arm-linux-gnueabihf"), ("i386", "i686-linux-gnu")],
+)
+def test_a_cross_build_with_gcc_has_the_architectures_compiler_and_tools(arch, triplet):
+    assert crossed(arch, "gcc-12") == {
+        "O": "/out",
+        "ARCH": TABLES.arch[arch].kernel_arch,
+        "CROSS_COMPILE": f"{triplet}-",
+        "CC": f"{triplet}-gcc-12",
+        "HOSTCC": "gcc-12",
+    }
+
+
+def test_ccache_goes_before_a_cross_compiler_too():
+    assert crossed("arm64", "gcc-12", ccache=True)["CC"] == "ccache aarch64-linux-gnu-gcc-12"
+
+
+def test_clang_is_one_program_for_all_and_takes_its_target_from_cross_compile():
+    made = crossed("arm64", "clang-14")
+    assert (made["CC"], made["CROSS_COMPILE"]) == ("clang-14", "aarch64-linux-gnu-")
+    assert "LLVM" not in made
+    assert "LD" not in made
+
+
+@pytest.mark.parametrize("name", [row.name for row in TABLES.toolchain.values() if row.family is ToolchainFamily.LLVM])
+def test_llvm_brings_every_tool_in_its_version(name):
+    row = TABLES.toolchain[name]
+    made = crossed("arm64", name)
+    tools = {"LD": "ld.lld", "AR": "llvm-ar", "NM": "llvm-nm", "OBJCOPY": "llvm-objcopy", "OBJDUMP": "llvm-objdump"}
+    tools |= {"READELF": "llvm-readelf", "STRIP": "llvm-strip", "HOSTCC": "clang", "CC": "clang", "LLVM": ""}
+    assert {tool: made[tool] for tool in tools} == {tool: f"{to}-{row.version}" for tool, to in tools.items()}
+
+
+def test_a_native_build_has_no_cross_prefix():
+    assert not [word for word in build(CELL).argv if word.startswith("CROSS_COMPILE")]
 
 
 def test_the_labs_wrappers_come_first_in_path():

@@ -7,12 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.qemu,
-    pytest.mark.slow,
-    pytest.mark.xdist_group("quickstart"),  # one run serves all of them
-]
+pytestmark = [pytest.mark.docker, pytest.mark.qemu, pytest.mark.slow]
 PRISTINE = ("x86_64-gcc-12-tmpfs", "x86_64-gcc-12-ext4-128")
 UNGUARDED = "x86_64-gcc-12-ext4-128-unguarded"
 

@@ -8,7 +8,7 @@ import pytest
 from lab import tables
 from lab.errors import TableError
 from lab.model import Emulation, Lto
-from lab.tables import FilesystemKind, Purpose
+from lab.tables import FilesystemKind, Purpose, ToolchainFamily
 
 IMAGES = Path(__file__).parent.parent / "images"
 
@@ -76,33 +76,68 @@ def test_every_fragment_of_ours_holds_only_kconfig_lines(ours):
 
 def test_an_architecture_is_one_row(copy):
     data, images = copy
-    shutil.copy(images / "bookworm-amd64-gcc12.yaml", images / "bookworm-arm64-gcc12.yaml")
-    spoil(images / "bookworm-arm64-gcc12.yaml", "debian_arch: amd64", "debian_arch: arm64")
-    (data / "arch.yaml").write_text((data / "arch.yaml").read_text() + ARM64)
-    spoil(data / "toolchain.yaml", "images:\n", "images:\n    emulated/arm64: bookworm-arm64-gcc12\n")
+    for kind in ("gcc12", "guest"):
+        shutil.copy(images / f"bookworm-amd64-{kind}.yaml", images / f"bookworm-sparc64-{kind}.yaml")
+        spoil(images / f"bookworm-sparc64-{kind}.yaml", "debian_arch: amd64", "debian_arch: sparc64")
+    (data / "arch.yaml").write_text((data / "arch.yaml").read_text() + SPARC64)
+    spoil(data / "toolchain.yaml", "images:\n", "images:\n    emulated/sparc64: bookworm-sparc64-gcc12\n")
     loaded = tables.load(data=data, images=images)
-    assert loaded.arch_named("aarch64").kernel_arch == "arm64"
-    assert loaded.toolchain["gcc-12"].image_for(Emulation.EMULATED, "arm64") == "bookworm-arm64-gcc12"
+    assert loaded.arch_named("ultrasparc").kernel_arch == "sparc64"
+    assert loaded.toolchain["gcc-12"].image_for(Emulation.EMULATED, "sparc64") == "bookworm-sparc64-gcc12"
 
 
-ARM64 = """
-arm64:
-  aliases: [aarch64]
-  kernel_arch: arm64
-  kernel_srcarch: arm64
-  debian_arch: arm64
-  uname_machine: aarch64
-  gnu_triplet: aarch64-linux-gnu
-  qemu_user: qemu-aarch64
-  elf_machine: EM_AARCH64
+SPARC64 = """
+sparc64:
+  aliases: [ultrasparc]
+  kernel_arch: sparc64
+  kernel_srcarch: sparc
+  debian_arch: sparc64
+  uname_machine: sparc64
+  gnu_triplet: sparc64-linux-gnu
+  qemu_user: qemu-sparc64
+  elf_machine: EM_SPARCV9
   bits: 64
-  little_endian: true
-  image_target: Image
-  image_path: arch/arm64/boot/Image
-  console: ttyAMA0
+  little_endian: false
+  image_target: zImage
+  image_path: arch/sparc/boot/zImage
+  console: ttyS0
+  guest: bookworm-sparc64-guest
   machines:
-    - {name: virt, qemu_system: qemu-system-aarch64, machine: virt, cpu: max, image: bookworm-amd64-qemu}
+    - {name: sun4u, qemu_system: qemu-system-sparc64, machine: sun4u, cpu: max, image: bookworm-amd64-qemu}
 """
+
+
+def test_a_cross_compiler_runs_where_the_lab_runs(ours):
+    for toolchain in ours.toolchain.values():
+        for key, name in toolchain.images.items():
+            if key.startswith("cross/"):
+                assert ours.image[name].debian_arch == "amd64", (toolchain.name, key)
+
+
+def test_every_compiler_is_in_its_images(ours):
+    for toolchain in ours.toolchain.values():
+        for key, name in toolchain.images.items():
+            emulation, arch = key.split("/")
+            wanted = {toolchain.cc, toolchain.hostcc}
+            if emulation == "cross" and toolchain.family is ToolchainFamily.GCC:
+                wanted.add(f"{toolchain.cc}-{ours.arch[arch].gnu_triplet}")
+            if toolchain.family is ToolchainFamily.LLVM:
+                wanted |= {f"lld-{toolchain.version}", f"llvm-{toolchain.version}"}
+            assert wanted <= set(ours.image[name].packages), (toolchain.name, key)
+
+
+def test_every_architecture_has_a_guest_of_its_own_architecture(ours):
+    for arch in ours.arch.values():
+        guest = ours.image[arch.guest]
+        assert (guest.purpose, guest.debian_arch) == (Purpose.GUEST, arch.debian_arch)
+
+
+def test_a_fragment_for_one_architecture_needs_a_row_and_a_fragment_for_all(copy):
+    data, _ = copy
+    (data / "kconfig" / "boot.vax.config").write_text("CONFIG_VAX=y\n")
+    (data / "kconfig" / "nothing.arm64.config").write_text("CONFIG_ARM64=y\n")
+    told = mistakes(copy)
+    assert [one.split(":")[0] for one in told] == ["kconfig/boot.vax.config", "kconfig/nothing.arm64.config"]
 
 
 def test_every_mistake_of_every_table_is_told_with_its_place(copy):
@@ -127,6 +162,8 @@ def test_every_mistake_of_every_table_is_told_with_its_place(copy):
         ("data/toolchain.yaml", "[none]", "[none, thin]", "with gcc nothing else"),
         ("data/arch.yaml", "bookworm-amd64-qemu", "bookworm-amd64-gcc12", "which is no image for booting"),
         ("data/arch.yaml", "x86_64:", "X86:", "must consist of"),
+        ("data/arch.yaml", "guest: bookworm-amd64-guest", "guest: bookworm-vax-guest", "names an unknown image"),
+        ("data/arch.yaml", "guest: bookworm-amd64-guest", "guest: bookworm-i386-guest", "no image for its guests"),
         ("data/filesystem.yaml", "kind: loop", "kind: tmpfs", "kind 'loop' needs mkfs"),
         ("data/filesystem.yaml", "granularity_ns_min: 1\n", "granularity_ns_min: 99999999\n", "exceeds"),
         ("images/bookworm-amd64-gcc12.yaml", "debian_arch: amd64", "debian_arch: arm64", "an image for arm64"),
@@ -140,7 +177,7 @@ def test_rows_are_checked_against_each_other(copy, tmp_path, file, old, new, tol
 
 def test_an_alias_has_one_owner(copy):
     data, _ = copy
-    (data / "arch.yaml").write_text((data / "arch.yaml").read_text() + ARM64.replace("[aarch64]", "[amd64]"))
+    (data / "arch.yaml").write_text((data / "arch.yaml").read_text() + SPARC64.replace("[ultrasparc]", "[amd64]"))
     assert "alias 'amd64' already belongs to 'x86_64'" in "\n".join(mistakes(copy))
 
 
@@ -148,3 +185,32 @@ def test_a_missing_table_is_a_mistake_and_no_traceback(copy):
     data, _ = copy
     (data / "arch.yaml").unlink()
     assert "arch.yaml:1:1: cannot read the table" in mistakes(copy)[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("base: ext4-128", "base: overlay", "'overlay-ext4-128': base 'overlay' must be a row without base"),
+        ("base: ext4-128", "base: ext5", "'overlay-ext4-128': base 'ext5' must be a row without base"),
+        ("  fstype: xfs\n", "  fstype: xfs\n  base: tmpfs\n", "'xfs': only kind 'overlay' has a base"),
+        ("  size_mib: 3072\n", "", "'tmpfs' lacks 'size_mib'"),
+    ],
+)
+def test_only_an_overlay_lies_on_another_row(copy, old, new, complaint):
+    spoil(copy[0] / "filesystem.yaml", old, new)
+    assert [one.split(": filesystem ")[-1] for one in mistakes(copy)] == [complaint]
+
+
+def test_an_overlay_on_a_loop_device_needs_one(ours):
+    wanted = {name for name, row in ours.filesystem.items() if ours.uses_loop(row)}
+    assert set(ours.filesystem) - wanted == {"tmpfs", "overlay"}
+    assert "overlay-ext4-128" in wanted
+
+
+def test_the_image_that_mounts_is_the_hosts_own_and_has_every_mkfs(ours):
+    name = ours.mount_image("x86_64")
+    assert name is not None
+    made_by = {"mkfs.ext4": "e2fsprogs", "mkfs.ext3": "e2fsprogs", "mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs"}
+    for row in ours.filesystem.values():
+        assert not row.mkfs or made_by[row.mkfs[0]] in ours.image[name].packages, row.name
+    assert ours.mount_image("vax") is None

@@ -1,7 +1,8 @@
 """The Debian archive, asked through apt itself with a configuration of its own: signatures and hashes are apt's work.
 
 The mirror is the machine's own unless a setting names another. Suites that the machine does not follow are found on the
-same mirror, so that a bookworm host can fetch a compiler or a kernel source of another suite.
+same mirror, so that a bookworm host can fetch a compiler or a kernel source of another suite. The state of a past day comes
+from a snapshot archive, whose address is a setting.
 
 Source: sources.list(5), apt.conf(5), apt-get(8) "indextargets".
 """
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import proc
-from lab.errors import EnvironmentFault
+from lab.environment.cache import Holds
+from lab.errors import EnvironmentFault, UsageError
 from lab.settings import Settings
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -29,6 +31,12 @@ class Archive:
 
     suite: str
     sources: tuple[str, ...]
+    snapshot: str = ""  # YYYYMMDD
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the cache."""
+        return f"{self.suite}-{self.snapshot}" if self.snapshot else self.suite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +48,14 @@ class Package:
     path: Path
 
 
-def archive(suite: str, settings: Settings) -> Archive:
-    """Return where the suite's packages come from.
+def archive(suite: str, settings: Settings, snapshot: str = "") -> Archive:
+    """Return where the suite's packages come from. snapshot: the day (YYYYMMDD) whose state is wanted, "" for today's.
 
-    Raises EnvironmentFault if neither a setting nor the machine's apt names a Debian mirror.
+    Raises EnvironmentFault if neither a setting nor the machine's apt names a Debian mirror, UsageError if a day is wanted and
+    no setting names a snapshot archive.
     """
+    if snapshot:
+        return _snapshot(suite, snapshot, settings)
     known = _machine_sources(settings)
     if settings.mirror:
         base: str | None = settings.mirror
@@ -60,26 +71,47 @@ def archive(suite: str, settings: Settings) -> Archive:
             facts=(("asked", "apt-get indextargets"),),
             hint="set LAB_MIRROR to the base URL of a Debian archive",
         )
-    return Archive(suite=suite, sources=tuple(_entry(uri, name) for uri, name in [(base, suite), *extra]))
+    return Archive(suite=suite, sources=tuple(_entry(uri, name, settings) for uri, name in [(base, suite), *extra]))
 
 
-def download(package: str, suite: str, folder: Path, settings: Settings) -> Package:
-    """Fetch one package of architecture all or amd64 into `folder`, verified by apt, and return it.
+def _snapshot(suite: str, day: str, settings: Settings) -> Archive:
+    if not settings.snapshot:
+        raise UsageError(
+            f"no archive has the packages of {day}",
+            facts=(("suite", suite),),
+            hint="set LAB_SNAPSHOT to the base URL of a snapshot archive: /YYYYMMDDT000000Z/dists/… is below it",
+        )
+    uri = f"{settings.snapshot.rstrip('/')}/{day}T000000Z/"
+    # an index of the past is out of date by its own word: sources.list(5), "Check-Valid-Until"
+    return Archive(suite=suite, sources=(_entry(uri, suite, settings, "check-valid-until=no"),), snapshot=day)
 
-    Raises EnvironmentFault when the archive cannot be reached or does not have the package.
+
+def download(package: str, suite: str, folder: Path, settings: Settings, snapshot: str = "") -> Package:
+    """Fetch one package of architecture all or the machine's own into `folder`, verified by apt, and return it.
+
+    Packages of that name that lay there are removed. Raises EnvironmentFault when the archive cannot be reached or does not
+    have the package.
     """
-    where = archive(suite, settings)
+    where = archive(suite, settings, snapshot)
+    with Holds(settings) as holds:
+        holds.keep("apt", where.name)
+        return _downloaded(package, where, folder, settings)
+
+
+def _downloaded(package: str, where: Archive, folder: Path, settings: Settings) -> Package:
     options = _private_apt(where, settings)
     told = proc.run(["apt-cache", *options, "policy", package], deadline_s=60, environment=dict(settings.environment))
     candidate = next((line.split()[1] for line in told.output.splitlines() if "Candidate:" in line), "(none)")
     if candidate == "(none)":
         raise EnvironmentFault(
-            f"no package {package!r} in suite {suite!r}",
+            f"no package {package!r} in suite {where.suite!r}",
             finding="infra.network",
             facts=(("asked", "the mirror's index"),),
             hint="`apt-cache search linux-source` lists what the machine's suites have",
         )
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{package}_*.deb"):
+        old.unlink()
     done = proc.run(
         ["apt-get", *options, "download", f"{package}={candidate}"],
         deadline_s=DOWNLOAD_DEADLINE_S,
@@ -96,7 +128,10 @@ def download(package: str, suite: str, folder: Path, settings: Settings) -> Pack
 
 def refresh(suite: str, settings: Settings) -> None:
     """Read the suite's index unless that was done in the last twelve hours. Raises EnvironmentFault infra.network."""
-    _private_apt(archive(suite, settings), settings)
+    where = archive(suite, settings)
+    with Holds(settings) as holds:
+        holds.keep("apt", where.name)
+        _private_apt(where, settings)
 
 
 def newest_suite(package: str, settings: Settings) -> str:
@@ -121,9 +156,11 @@ def _machine_sources(settings: Settings) -> list[tuple[str, str]]:
     return list(dict.fromkeys((uri, codename) for uri, codename, origin in rows if origin == "Debian"))
 
 
-def _entry(uri: str, suite: str) -> str:
-    signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
-    return f"deb {signed}{uri} {suite} main"
+def _entry(uri: str, suite: str, settings: Settings, *options: str) -> str:
+    keyring = Path(settings.keyring) if settings.keyring else KEYRING
+    signed = (f"signed-by={keyring}",) if settings.keyring or keyring.exists() else ()
+    words = " ".join((*signed, *options))
+    return f"deb {f'[{words}] ' if words else ''}{uri} {suite} main"
 
 
 def _private_apt(where: Archive, settings: Settings) -> tuple[str, ...]:
@@ -131,7 +168,7 @@ def _private_apt(where: Archive, settings: Settings) -> tuple[str, ...]:
 
     Nothing of the host's apt state is read or changed but its proxy and TLS settings (/etc/apt/apt.conf.d).
     """
-    root = settings.cache / "apt" / where.suite
+    root = settings.cache / "apt" / where.name
     for name in ("lists/partial", "archives/partial", "etc"):
         (root / name).mkdir(parents=True, exist_ok=True)
     options = (
@@ -151,7 +188,7 @@ def _private_apt(where: Archive, settings: Settings) -> tuple[str, ...]:
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = root / "updated"
-        fresh = stamp.exists() and _age_s(stamp) < INDEX_FRESH_S
+        fresh = stamp.exists() and (where.snapshot != "" or _age_s(stamp) < INDEX_FRESH_S)
         if not fresh or not sources.exists() or sources.read_text() != listed:
             sources.write_text(listed)
             done = proc.run(
@@ -161,10 +198,16 @@ def _private_apt(where: Archive, settings: Settings) -> tuple[str, ...]:
                 raise EnvironmentFault(
                     f"cannot read the index of suite {where.suite!r}",
                     finding="infra.network",
-                    facts=(("apt-get", done.last_line),),
+                    facts=(("apt-get", _telling(done)),),
+                    hint="a suite that has left the mirror is on another: LAB_MIRROR names it",
                 )
             stamp.touch()
     return options
+
+
+def _telling(done: proc.Completed) -> str:
+    """Return apt's first error, else its last word."""
+    return next((line for line in done.output.splitlines() if line.startswith("E:")), done.last_line)
 
 
 def _age_s(path: Path) -> float:

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import io
 import os
+import socket
 import tarfile
 import threading
 import time
@@ -36,6 +37,9 @@ LOG_LIMIT = 512 << 20  # bytes of one step's log; a console that floods is cut, 
 FILE_LIMIT = 8 << 30  # bytes of one file a step may write
 # the engine reads stdout and stderr through two pipes and loses their order; a log needs it
 ONE_STREAM = ("sh", "-c", 'exec "$@" 2>&1', "sh")
+# nobody types these keys, so that none of them means "let go of the container" (docker's default swallows Ctrl-P)
+ATTACHED = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1, "detachKeys": "ctrl-^,ctrl-],ctrl-^,ctrl-]"}
+Talk = Callable[[socket.socket, Callable[[int, int], None]], None]  # (connection, resize(rows, columns))
 LOST = (requests.exceptions.RequestException, docker.errors.DockerException, ConnectionError, OSError)
 
 
@@ -143,6 +147,17 @@ class Engine:
                 raise EnvironmentFault(f"image {image!r} has no regular file {path!r}")
             return stream.read()
 
+    def export(self, image: str, archive: Path) -> None:
+        """Write the whole root of an image into a new tar file, without running anything of it."""
+        with _engine_trouble("export an image"):
+            container = self._client.api.create_container(image, ["/nothing"], labels={LABEL: this_process()})
+            try:
+                with archive.open("xb") as out:
+                    for chunk in self._client.api.export(container["Id"]):
+                        out.write(chunk)
+            finally:
+                self._client.api.remove_container(container["Id"], force=True)
+
     # ---------------------------------------------------------------------------------------------------- execution
 
     def execute(
@@ -185,7 +200,29 @@ class Engine:
             detail=detail,
         )
 
-    def _create(self, step: Step, place: Place) -> str:
+    def interact(self, step: Step, place: Place, talk: Talk, *, tty: bool) -> int:
+        """Run one Step that a person (or a pipe) talks to, and return its exit status; see lab.environment.terminal.
+
+        tty: give it a terminal. Raises EnvironmentFault when the container cannot be made, or the engine is lost.
+        """
+        container = self._create(step, place, stdin=True, tty=tty)
+
+        def resize(rows: int, columns: int) -> None:
+            with contextlib.suppress(*LOST):
+                self._client.api.resize(container, rows, columns)
+
+        try:
+            with _engine_trouble(f"talk to the container of step {step.name!r}"):
+                stream = self._client.api.attach_socket(container, params=ATTACHED)
+                self._client.api.start(container)
+            talk(getattr(stream, "_sock", stream), resize)
+            with _engine_trouble(f"wait for the container of step {step.name!r}"):
+                return int(self._client.api.wait(container, timeout=30)["StatusCode"])
+        finally:
+            with contextlib.suppress(*LOST):
+                self._client.api.remove_container(container, force=True, v=True)
+
+    def _create(self, step: Step, place: Place, *, stdin: bool = False, tty: bool = False) -> str:
         memory = place.memory_mib << 20
         security = ["no-new-privileges"]
         if place.unconfined:
@@ -232,6 +269,8 @@ class Engine:
                 hostname="lab",
                 labels={LABEL: place.owner or this_process()},
                 host_config=host,
+                stdin_open=stdin,
+                tty=tty,
             )
         return str(made["Id"])
 

@@ -47,11 +47,15 @@ class Granularity:
 
 
 class Scratch:
-    """A folder for one attempt, locked while its lab lives: `out` (mount point), `lab` (what /lab shows), `disk.img`."""
+    """A folder for one attempt, locked while its lab lives.
+
+    out: mount point; base: mount point of what an overlay lies on; lab: what /lab shows; disk.img: of a loop device.
+    """
 
     def __init__(self, folder: Path, lock: int) -> None:
         self.folder, self._lock = folder, lock
         self.out = folder / "out"
+        self.base = folder / "base"
         self.lab = folder / "lab"
 
     @property
@@ -80,20 +84,20 @@ def scratch(name: str, settings: Settings, engine: Engine, image: str) -> Iterat
 
 
 @contextlib.contextmanager
-def mounted(row: Filesystem, place: Scratch, settings: Settings, engine: Engine, image: str) -> Iterator[Granularity]:
-    """Lay the row's filesystem under place.out and yield its measured granularity.
+def mounted(
+    row: Filesystem, place: Scratch, settings: Settings, engine: Engine, image: str, base: Filesystem | None = None
+) -> Iterator[Granularity]:
+    """Lay the row's filesystem under place.out and yield its measured granularity. base: the row an overlay lies on.
 
     Raises EnvironmentFault when it cannot be made or mounted, or when what is measured contradicts the row's promise.
     """
-    owner = f"{settings.uid}:{settings.gid}"
-    options, device = ",".join(row.mount_options), "none"
-    if row.kind is FilesystemKind.LOOP:
-        device = "disk.img"
-        _make_image(row, place, settings, engine, image)
-    else:
-        options = ",".join(filter(None, [f"size={row.size_mib}m", "mode=0755", options]))
-    words = ("mount", row.fstype, options or "defaults", device, "out", owner)
-    _mount_script(words, place.folder, settings, engine, image)
+    for one in (row, base):
+        if one is not None and (lacking := obstacle(one)) is not None:
+            raise lacking
+    if base is not None:
+        place.base.mkdir()
+        _mount(base, place, "base", settings, engine, image)
+    _mount(row, place, "out", settings, engine, image)
     measured = measure(place.out)
     if not row.granularity_ns_min <= measured.effective_ns <= row.granularity_ns_max:
         raise EnvironmentFault(
@@ -105,6 +109,59 @@ def mounted(row: Filesystem, place: Scratch, settings: Settings, engine: Engine,
             ),
         )
     yield measured
+
+
+def obstacle(row: Filesystem, kernel: Path = Path("/proc/filesystems")) -> EnvironmentFault | None:
+    """Return why a row cannot be mounted on this machine at all, None if nothing speaks against it.
+
+    Asked before anything is built. A type that the kernel would load as a module counts as known. Source: proc(5),
+    "filesystems"; modules.dep(5); get_fs_type() of fs/filesystems.c asks for "fs-TYPE".
+    """
+    known = [line.split()[-1] for line in kernel.read_text().splitlines() if line.strip()]
+    if row.fstype not in known and not _as_module(row.fstype):
+        return EnvironmentFault(
+            f"this machine's kernel has no filesystem of type {row.fstype!r}",
+            finding="infra.mount",
+            facts=(("row", row.name), ("known", ", ".join(known))),
+            hint="`lab doctor` lists the rows that mount here",
+        )
+    if row.kind is FilesystemKind.LOOP and not _has_loop():
+        return EnvironmentFault(
+            f"filesystem {row.name!r} needs a loop device, and this machine has none",
+            finding="infra.mount",
+            facts=(("asked", "/dev/loop-control, /proc/misc"),),
+            hint="`lab doctor --fix` loads the loop driver",
+        )
+    return None
+
+
+def _has_loop() -> bool:
+    """Whether the loop driver is there, or comes when its node is opened; mount-output makes a node that lacks."""
+    return Path("/dev/loop-control").exists() or "loop-control" in Path("/proc/misc").read_text().split()
+
+
+def _as_module(fstype: str) -> bool:
+    """Whether a module of the running kernel promises the type. Source: modules.alias of depmod(8)."""
+    try:
+        text = Path("/lib/modules", os.uname().release, "modules.alias").read_text(errors="replace")
+    except OSError:
+        return False
+    return f"\nalias fs-{fstype} " in text
+
+
+def _mount(row: Filesystem, place: Scratch, where: str, settings: Settings, engine: Engine, image: str) -> None:
+    """Mount one row on a folder of the scratch folder. where: "out", or "base" for what an overlay lies on."""
+    options, device = ",".join(row.mount_options), "none"
+    match row.kind:
+        case FilesystemKind.LOOP:
+            device = "disk.img"
+            _make_image(row, place, settings, engine, image)
+        case FilesystemKind.OVERLAY:
+            device = "base"
+        case FilesystemKind.TMPFS:
+            options = ",".join(filter(None, [f"size={row.size_mib}m", "mode=0755", options]))
+    words = ("mount", row.fstype, options or "defaults", device, where, f"{settings.uid}:{settings.gid}")
+    _mount_script(words, place.folder, settings, engine, image)
 
 
 def measure(folder: Path) -> Granularity:
@@ -191,7 +248,8 @@ def _mount_script(words: tuple[str, ...], folder: Path, settings: Settings, engi
             Mount(host=folder, inside="/scratch", writable=True, shared=True),
             Mount(host=script, inside="/lab/mount-output"),
         ),
-        capabilities=("SYS_ADMIN", "MKNOD", "CHOWN", "FOWNER", "DAC_OVERRIDE"),
+        # without DAC_READ_SEARCH an overlay has no file handles (fs/overlayfs/util.c, ovl_can_decode_fh())
+        capabilities=("SYS_ADMIN", "MKNOD", "CHOWN", "FOWNER", "DAC_OVERRIDE", "DAC_READ_SEARCH"),
         device_rules=("b 7:* rmw", "c 10:237 rmw"),  # loop devices and their control node
         unconfined=True,
     )
@@ -258,14 +316,15 @@ def loops_below(folder: Path) -> tuple[str, ...]:
 
 
 def mounts_below(folder: Path) -> tuple[Path, ...]:
-    """Return mount points below a folder, the deepest first. Source: proc(5), /proc/pid/mountinfo, field 5."""
+    """Return mount points below a folder, the deepest and latest first. Source: proc(5), /proc/pid/mountinfo, field 5."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         text = line.split(" ")[4].encode("latin-1", "surrogateescape").decode("unicode_escape")  # \040 is a space
         path = Path(text)
         if path != folder and path.is_relative_to(folder.resolve()):
             found.append(path)
-    return tuple(sorted(found, key=lambda path: len(path.parts), reverse=True))
+    latest_first = found[::-1]  # an overlay before its base; sorting keeps their order
+    return tuple(sorted(latest_first, key=lambda path: -len(path.parts)))
 
 
 def dead(settings: Settings) -> tuple[Path, ...]:

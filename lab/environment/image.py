@@ -16,6 +16,8 @@ import hashlib
 import io
 import json
 import os
+import shlex
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -24,15 +26,36 @@ from pathlib import Path
 
 from lab import proc
 from lab.environment import archive as apt
+from lab.environment import cache
+from lab.environment.cache import Holds, locked
 from lab.environment.engine import Engine, ImageFacts
 from lab.errors import EnvironmentFault
 from lab.settings import Settings
-from lab.tables import Image
+from lab.tables import Image, Purpose
 
 RECIPE = 1  # counts up when this module makes images differently: part of the key
 LABEL = "kbuild-lab.image"
 EPOCH = 1_600_000_000  # 2020-09-13: all later file times become this one, so that the same packages give the same layer
 BUILD_DEADLINE_S = 1800.0
+INSTALLED = (
+    "--variant=minbase",
+    # documentation and package lists are a third of the layer and read by nobody
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    # the mount helper and qemu need these to exist; a read-only root cannot make them later
+    "--customize-hook=mkdir -p $1/src $1/out $1/lab $1/ccache $1/boot-in",
+    "--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/*.bin",
+)
+UNPACKED = (
+    # runs nothing of the packages, so the host needs no emulator for them
+    "--variant=extract",
+    # dpkg does not run either, and _packages() asks its database
+    """--extract-hook=for deb in "$1"/var/cache/apt/archives/*.deb; do dpkg-deb -f "$deb"; """
+    """echo "Status: install ok unpacked"; echo; done >"$1/var/lib/dpkg/status\"""",
+)
+DEBS_AT_MOST = 6 << 30  # bytes of packages kept for one suite and architecture; beyond that they are fetched anew
+VARIANT = {Purpose.GUEST: UNPACKED}  # all others: INSTALLED
 GO_ARCHITECTURE = {"armhf": "arm", "i386": "386", "ppc64el": "ppc64le"}  # dpkg's name -> GOARCH, where they differ
 
 
@@ -59,6 +82,10 @@ def key_of(image: Image) -> str:
         "arch": image.debian_arch,
         "packages": sorted(image.packages),
     }
+    if image.folders:  # not with the others: images without any keep the key they had
+        definition["folders"] = sorted(image.folders)
+    if image.snapshot:
+        definition["snapshot"] = image.snapshot
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -78,13 +105,18 @@ def listed(engine: Engine) -> tuple[BuiltImage, ...]:
     return tuple(_built(dict(facts.labels)[LABEL], facts) for facts in engine.images(LABEL))
 
 
-def prepare(image: Image, engine: Engine, settings: Settings, say: Say = lambda text: None) -> BuiltImage:
+def prepare(
+    image: Image, engine: Engine, settings: Settings, say: Say = lambda text: None, holds: Holds | None = None
+) -> BuiltImage:
     """Return the image, built if the engine does not have it. Two labs that want it at once build it once.
 
-    Raises EnvironmentFault when packages cannot be had or the disk is full.
+    holds: keeps the image in the engine until it is closed.
+    Raises UsageError if the archive's state of a day is wanted and no setting says where it is, EnvironmentFault when packages
+    cannot be had or the disk is full.
     """
     settings.cache.mkdir(parents=True, exist_ok=True)
-    with (settings.cache / f"image-{image.name}.lock").open("w") as lock:
+    with Holds(settings) as own, (settings.cache / f"image-{image.name}.lock").open("w") as lock:
+        (holds or own).keep(cache.IMAGES, key_of(image))
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = find(image, engine)
         if found is not None:
@@ -102,24 +134,50 @@ def prepare(image: Image, engine: Engine, settings: Settings, say: Say = lambda 
 
 
 def _bootstrap(image: Image, folder: Path, settings: Settings) -> Path:
-    """Make the root filesystem as one tar file."""
+    """Make the root filesystem as one tar file. Images of one suite are made one after the other: they share packages."""
+    name = f"{image.suite}-{image.debian_arch}"
+    debs = settings.cache / "debs" / name
+    with Holds(settings) as holds, locked(settings, f"debs-{name}"):
+        holds.keep("debs", name)
+        debs.mkdir(parents=True, exist_ok=True)
+        layer = _layer(image, folder, debs, settings)
+        if sum(path.stat().st_size for path in debs.glob("*.deb")) > DEBS_AT_MOST:
+            shutil.rmtree(debs)
+    return layer
+
+
+def _sharing(debs: Path) -> tuple[str, ...]:
+    """Return mmdebstrap's options that take packages from a folder and leave there what had to be fetched.
+
+    Source: mmdebstrap(1), "sync-in": for those who cannot have a caching proxy.
+    """
+    inside, outside = "/var/cache/apt/archives", shlex.quote(str(debs))
+    return (
+        "--skip=download/empty,essential/unlink",
+        f'--setup-hook=mkdir -p "$1"{inside}',
+        f"--setup-hook=sync-in {outside} {inside}",
+        f'--customize-hook=rm -rf "$1"{inside}/partial "$1"{inside}/lock',
+        f"--customize-hook=sync-out {inside} {outside}",
+    )
+
+
+def _layer(image: Image, folder: Path, debs: Path, settings: Settings) -> Path:
     layer = folder / "layer.tar"
-    where = apt.archive(image.suite, settings)
+    where = apt.archive(image.suite, settings, image.snapshot)
+    variant = VARIANT.get(image.purpose, INSTALLED)
     argv = [
         "mmdebstrap",
         "--quiet",
-        "--variant=minbase",
+        *variant,
+        # an image that is only unpacked takes all packages that lie there, so it must not see those of others
+        *(_sharing(debs) if variant is INSTALLED else ()),
         f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
         f"--architectures={image.debian_arch}",
         f"--include={','.join(image.packages)}",
         '--aptopt=Acquire::Retries "3"',
-        # documentation and package lists are a third of the layer and read by nobody
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-exclude=/usr/share/man/*",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-        # the mount helper and qemu need these to exist; a read-only root cannot make them later
-        "--customize-hook=mkdir -p $1/src $1/out $1/lab $1/ccache $1/boot-in",
-        "--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/*.bin",
+        *(f"--customize-hook=mkdir -p $1{folder}" for folder in image.folders),
+        # the mirror's name is nothing of the image's: the same packages from another one make the same image
+        "--customize-hook=rm -rf $1/etc/apt/sources.list $1/etc/apt/sources.list.d/*",
         image.suite,
         str(layer),
         *where.sources,
@@ -184,7 +242,7 @@ def _packages(layer: Path) -> dict[str, str]:
     found = {}
     for paragraph in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
-        if "Package" in fields and fields.get("Status", "").endswith(" installed"):
+        if "Package" in fields and fields.get("Status", "").endswith((" installed", " unpacked")):
             found[fields["Package"]] = fields.get("Version", "")
     return found
 

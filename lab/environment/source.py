@@ -6,20 +6,20 @@ seconds and a few megabytes. Trees in the cache are bound read-only into contain
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import proc
 from lab.environment import archive as apt
+from lab.environment import cache, git
+from lab.environment.cache import Holds, locked
 from lab.errors import EnvironmentFault, Untestable, UsageError
-from lab.model import DebianSource, DirSource, Patch, Source, TarballSource
+from lab.model import DebianSource, DirSource, GitSource, Patch, Source, TarballSource
 from lab.settings import Settings
 
 PATCHING = "exact"  # changes when trees are patched in another way: part of the key
@@ -33,7 +33,8 @@ _VERSION = re.compile(rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)",
 class Tree:
     """A kernel source tree that can be bound read-only. key: hash of its content (a `dir` source: of its path).
 
-    version: from its Makefile ("6.1.192"). origin: for people and records ("linux-source-6.1 6.1.192-2").
+    version: from its Makefile ("6.1.192"). origin: for people and records ("linux-source-6.1 6.1.192-2"). commit: of a git
+    source, 40 hex digits.
     """
 
     path: Path
@@ -41,6 +42,10 @@ class Tree:
     version: str
     origin: str
     sha256: str = ""
+    commit: str = ""
+
+
+Say = Callable[[str], None]  # one line of progress for people
 
 
 def key_of(source: Source, patches: tuple[Patch, ...]) -> str:
@@ -49,29 +54,29 @@ def key_of(source: Source, patches: tuple[Patch, ...]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def prepare(source: Source, settings: Settings, say: Callable[[str], None] = lambda text: None) -> Tree:
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
+def prepare(source: Source, settings: Settings, say: Say = silent, holds: Holds | None = None) -> Tree:
     """Return the unpatched tree, fetched and unpacked if the cache does not have it.
 
-    Raises UsageError (no such folder or file, wrong hash) and EnvironmentFault (network, disk).
+    holds: keeps the tree in the cache until it is closed; without it the tree may go as soon as this returns.
+    Raises UsageError (no such folder, file or revision, wrong hash) and EnvironmentFault (network, disk).
     """
     if isinstance(source, DirSource):
         return _folder(source)
-    if isinstance(source, TarballSource):
-        tarball = Path(source.path)
-        if not tarball.is_file():
-            raise UsageError(f"no such tarball: {source.path!r}")
-        found = _sha256(tarball)
-        if found != source.sha256.lower():
-            raise UsageError(
-                f"tarball {source.path!r} is not what the matrix says",
-                facts=(("sha256", found), ("wanted", source.sha256)),
-            )
-        return _unpacked(tarball, found, tarball.name, settings, say)
-    return _debian(source, settings, say)
+    with Holds(settings) as own:
+        keep = holds or own
+        if isinstance(source, TarballSource):
+            return _tarball(source, settings, say, keep)
+        if isinstance(source, GitSource):
+            return _git(source, settings, say, keep)
+        return _debian(source, settings, say, keep)
 
 
 def patched(
-    tree: Tree, patches: tuple[Patch, ...], settings: Settings, say: Callable[[str], None] = lambda text: None
+    tree: Tree, patches: tuple[Patch, ...], settings: Settings, say: Say = silent, holds: Holds | None = None
 ) -> Tree:
     """Return the tree with the patches applied in order.
 
@@ -82,34 +87,26 @@ def patched(
     parts = (PATCHING, tree.key, *(patch.text for patch in patches))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     final = settings.cache / "sources" / key
-    with _locked(settings, key):
-        if not final.exists():
-            say(f"patching {tree.origin} with {', '.join(patch.name for patch in patches)}")
-            scratch = final.with_name(f"{key}.new")
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.parent.mkdir(parents=True, exist_ok=True)
-            link = "--reflink=auto" if str(tree.path).find(str(settings.cache)) != 0 else "-l"
-            proc.checked(
-                ["cp", "-a", link, "--", str(tree.path), str(scratch)],
-                deadline_s=UNPACK_DEADLINE_S,
-                what="link the source tree",
-            )
-            try:
-                for patch in patches:
-                    _apply(patch, scratch)
-            except BaseException:
-                shutil.rmtree(scratch, ignore_errors=True)
-                raise
-            scratch.rename(final)
+
+    def fill(scratch: Path) -> None:
+        say(f"patching {tree.origin} with {', '.join(patch.name for patch in patches)}")
+        _linked(tree.path, scratch, settings)
+        for patch in patches:
+            _apply(patch, scratch)
+
+    with Holds(settings) as own:
+        (holds or own).keep("sources", key)
+        _made_once(final, settings, fill)
     names = "+".join(patch.name for patch in patches)
-    return Tree(path=final, key=key, version=tree.version, origin=f"{tree.origin} + {names}", sha256=tree.sha256)
+    return replace(tree, path=final, key=key, origin=f"{tree.origin} + {names}")
 
 
 def listed(settings: Settings) -> tuple[tuple[str, str, int], ...]:
     """Return (key, version, time last used in seconds) of every tree in the cache."""
     root = settings.cache / "sources"
     trees = [path for path in sorted(root.glob("*")) if (path / "Makefile").is_file()]
-    return tuple((path.name, version_of(path), int(path.stat().st_atime)) for path in trees)
+    used = {path: cache.last_use_s(settings, "sources", path.name, path) for path in trees}
+    return tuple((path.name, version_of(path), int(used[path])) for path in trees)
 
 
 def version_of(tree: Path) -> str:
@@ -137,22 +134,64 @@ def _folder(source: DirSource) -> Tree:
     return Tree(path=path, key=hashlib.sha256(os.fsencode(path)).hexdigest()[:16], version=version, origin=str(path))
 
 
-def _debian(source: DebianSource, settings: Settings, say: Callable[[str], None]) -> Tree:
+def _tarball(source: TarballSource, settings: Settings, say: Say, holds: Holds) -> Tree:
+    tarball = Path(source.path)
+    if not tarball.is_file():
+        raise UsageError(f"no such tarball: {source.path!r}")
+    found = _sha256(tarball)
+    if found != source.sha256.lower():
+        raise UsageError(
+            f"tarball {source.path!r} is not what the matrix says",
+            facts=(("sha256", found), ("wanted", source.sha256)),
+        )
+    return _unpacked(tarball, found, tarball.name, settings, say, holds)
+
+
+def _git(source: GitSource, settings: Settings, say: Say, holds: Holds) -> Tree:
+    name = git.clone_name(source)
+    holds.keep("git", name)
+    with locked(settings, name):
+        say(f"asking {source.repository} for {source.rev}")
+        where = git.clone(source, settings)
+        commit = git.commit_of(source, where, settings)
+        digest = git.tree_of(commit, where, settings)
+        key = f"git-{digest}"
+        holds.keep("sources", key)
+        final = settings.cache / "sources" / key
+
+        def fill(scratch: Path) -> None:
+            trees = [path.name.removeprefix("git-") for path in final.parent.glob("git-*") if path.suffix != ".new"]
+            base = git.most_similar(digest, trees, where, settings)
+            say(f"checking out {source.rev}" + (f", from {base[:12]}" if base else ""))
+            if base:
+                holds.keep("sources", f"git-{base}")
+                _linked(final.with_name(f"git-{base}"), scratch, settings)
+            else:
+                scratch.mkdir(parents=True)
+            git.check_out(digest, scratch, where, settings, base)
+            if not version_of(scratch):
+                raise UsageError(f"revision {source.rev!r} of {source.repository!r} holds no kernel source tree")
+
+        _made_once(final, settings, fill)
+    origin = " ".join(dict.fromkeys((Path(source.repository).name, source.rev, commit)))
+    return Tree(path=final, key=key, version=version_of(final), origin=origin, commit=commit)
+
+
+def _debian(source: DebianSource, settings: Settings, say: Say, holds: Holds) -> Tree:
     suite = source.suite or apt.newest_suite(source.package, settings)
-    folder = settings.cache / "downloads" / f"{suite}-{source.package}"
-    with _locked(settings, folder.name):
-        debs = sorted(folder.glob("*.deb"))
-        if debs and (folder / "tarball.sha256").exists():
-            digest, version = (folder / "tarball.sha256").read_text().split()
+    name = f"{suite}-{source.package}"
+    folder = settings.cache / "downloads" / name
+    # beside the folder: the package may leave the cache before its tree does
+    note = folder.with_name(f"{name}.tree")
+    with locked(settings, name):
+        if note.exists():
+            digest, version = note.read_text().split()
             ready = settings.cache / "sources" / digest[:16]
+            holds.keep("sources", ready.name)
             if ready.exists():
-                return Tree(
-                    path=ready,
-                    key=digest[:16],
-                    version=version_of(ready),
-                    origin=f"{source.package} {version}",
-                    sha256=digest,
-                )
+                origin = f"{source.package} {version}"
+                return Tree(path=ready, key=ready.name, version=version_of(ready), origin=origin, sha256=digest)
+        holds.keep("downloads", name)
         say(f"fetching {source.package} of {suite}")
         package = apt.download(source.package, suite, folder, settings)
         proc.checked(
@@ -162,36 +201,75 @@ def _debian(source: DebianSource, settings: Settings, say: Callable[[str], None]
         )
         tarballs = sorted((folder / "x/usr/src").glob("linux-source-*.tar.*"))
         if len(tarballs) != 1:
-            raise EnvironmentFault(f"package {package.name!r} holds {len(tarballs)} kernel tarballs, not one")
+            shutil.rmtree(folder)
+            raise UsageError(
+                f"package {package.name!r} of {suite} holds {len(tarballs)} kernel tarballs, not one",
+                hint="name the package of one version: linux-source-6.1",
+            )
         digest = _sha256(tarballs[0])
-        tree = _unpacked(tarballs[0], digest, f"{package.name} {package.version}", settings, say)
-        (folder / "tarball.sha256").write_text(f"{digest} {package.version}\n")
+        tree = _unpacked(tarballs[0], digest, f"{package.name} {package.version}", settings, say, holds)
+        note.write_text(f"{digest} {package.version}\n")
         shutil.rmtree(folder / "x")
         return tree
 
 
-def _unpacked(tarball: Path, digest: str, origin: str, settings: Settings, say: Callable[[str], None]) -> Tree:
-    """Unpack into a folder named by the content's hash, by way of a temporary name; at most once."""
+def _unpacked(tarball: Path, digest: str, origin: str, settings: Settings, say: Say, holds: Holds) -> Tree:
+    """Unpack into a folder named by the content's hash, at most once."""
     key = digest[:16]
     final = settings.cache / "sources" / key
-    with _locked(settings, key):
-        if not final.exists():
-            say(f"unpacking {origin}")
-            scratch = final.with_name(f"{key}.new")
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
-            # GNU tar refuses absolute names and "..", and puts symbolic links in last, so that none is written through
-            proc.checked(
-                ["tar", "--extract", f"--file={tarball}", f"--directory={scratch}", "--strip-components=1",
-                 "--no-same-owner", "--no-same-permissions", "--delay-directory-restore"],
-                deadline_s=UNPACK_DEADLINE_S,
-                what=f"unpack {tarball.name!r}",
-            )  # fmt: skip
-            if not version_of(scratch):
-                shutil.rmtree(scratch)
-                raise UsageError(f"{tarball.name!r} holds no kernel source tree")
-            scratch.rename(final)
+
+    def fill(scratch: Path) -> None:
+        say(f"unpacking {origin}")
+        scratch.mkdir(parents=True)
+        _untar(tarball, scratch)
+        if not version_of(scratch):
+            raise UsageError(f"{tarball.name!r} holds no kernel source tree")
+
+    holds.keep("sources", key)
+    _made_once(final, settings, fill)
     return Tree(path=final, key=key, version=version_of(final), origin=origin, sha256=digest)
+
+
+def _untar(tarball: Path, folder: Path) -> None:
+    """Unpack, or raise UsageError for an archive that is damaged and EnvironmentFault for a disk that is full."""
+    # GNU tar refuses absolute names and "..", and puts symbolic links in last, so that none is written through
+    argv = ["tar", "--extract", f"--file={tarball}", f"--directory={folder}", "--strip-components=1",
+            "--no-same-owner", "--no-same-permissions", "--delay-directory-restore"]  # fmt: skip
+    done = proc.run(argv, deadline_s=UNPACK_DEADLINE_S)
+    if done.ok:
+        return
+    if done.timed_out or "No space left on device" in done.output:
+        raise EnvironmentFault(
+            f"cannot unpack {tarball.name!r}",
+            finding="infra.host" if done.timed_out else "infra.disk-full",
+            facts=(("said", done.last_line),),
+        )
+    said = next((line for line in done.output.splitlines() if line.strip()), "")
+    raise UsageError(f"cannot unpack {tarball.name!r}: damaged, or no archive of a kernel", facts=(("said", said),))
+
+
+def _made_once(final: Path, settings: Settings, fill: Callable[[Path], None]) -> None:
+    """Let a tree appear whole, by way of a temporary name, or not at all."""
+    with locked(settings, final.name):
+        if final.exists():
+            return
+        scratch = final.with_name(f"{final.name}.new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            fill(scratch)
+            scratch.rename(final)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+
+def _linked(tree: Path, copy: Path, settings: Settings) -> None:
+    """Make another tree of the same files: hard links to one in the cache, copies of any other."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    link = "-l" if tree.is_relative_to(settings.cache) else "--reflink=auto"
+    proc.checked(
+        ["cp", "-a", link, "--", str(tree), str(copy)], deadline_s=UNPACK_DEADLINE_S, what="link the source tree"
+    )
 
 
 def _apply(patch: Patch, tree: Path) -> None:
@@ -247,13 +325,3 @@ def _unlink_from_base(tree: Path, name: str) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextmanager
-def _locked(settings: Settings, name: str) -> Iterator[None]:
-    """Hold a lock of the cache by name, against other threads and other labs."""
-    folder = settings.cache / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

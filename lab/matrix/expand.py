@@ -338,7 +338,7 @@ def _cell(cell_id: str, one: Combination, expectation: Expectation | None) -> Ce
         lto=one["lto"].value,
         emulation=one["emulation"].value,
         filesystem=one["filesystem"].value,
-        kconfig=one["kconfig"].value,
+        kconfig=tuple(fragment.on(one["arch"].value) for fragment in one["kconfig"].value),
         patches=one["patches"].value,
         make=one["make"].value,
         boot=boot,

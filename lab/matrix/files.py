@@ -99,14 +99,16 @@ def config_line(written: str) -> str | None:
 
 
 def _config_file(node: Node, written: str, around: Surroundings) -> Fragment | None:
-    text = _lab_fragment(node, written, around) if written.startswith(LAB) else _kconfig_text(node, written, around)
+    ours = written.startswith(LAB)
+    text = _lab_fragment(node, written, around) if ours else _kconfig_text(node, written, around)
     if text is None:
         return None
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#") and config_line(line) is None:
             around.notes.at(node, f"{quoted(written)}, line {number}, is no kconfig line: {quoted(line)}")
             return None
-    return Fragment(kind="file", text=text, name=written)
+    further = around.tables.kconfig_further.get(written.removeprefix(LAB), {}) if ours else {}
+    return Fragment(kind="file", text=text, name=written, further=tuple(further.items()))
 
 
 def _lab_fragment(node: Node, written: str, around: Surroundings) -> str | None:

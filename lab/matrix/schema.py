@@ -137,6 +137,7 @@ def _source() -> Schema:
         "anyOf": [
             _object(debian, required=("debian",)),
             _object({"dir": {"type": "string"}, "name": NAMED}, required=("dir",)),
+            _object({"git": {"type": "string"}, "rev": TEXT, "name": NAMED}, required=("git", "rev")),
             _object(tarball, required=("tarball", "sha256")),
         ]
     }

@@ -11,7 +11,7 @@ from lab import yamltext
 from lab.matrix import files
 from lab.matrix.expand import AxisValue, Place
 from lab.matrix.files import Surroundings
-from lab.model import Boot, Deadlines, DebianSource, DirSource, Emulation, Lto, Make, Source, TarballSource
+from lab.model import Boot, Deadlines, DebianSource, DirSource, Emulation, GitSource, Lto, Make, Source, TarballSource
 from lab.yamltext import Node, Scalar, Sequence, quoted
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,31}")
@@ -32,6 +32,9 @@ _TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./%+-]{0,127}")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}")
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# a hash, or a name as git-check-ref-format(1) allows and less: no ~ ^ : @{ that git would compute with
+_REV = re.compile(r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|$)))[A-Za-z0-9][A-Za-z0-9._/+-]{0,198}(?<![/.])")
+_URL = re.compile(r"(?:https?|git|file)://[A-Za-z0-9._~:/%+\[\]-]{1,500}")  # no user and no password: records are shown
 
 Typed = tuple[Any, str]
 """A typed value and its text."""
@@ -113,20 +116,23 @@ def _ccache(node: Node, around: Surroundings) -> Typed | None:
 # -------------------------------------------------------------------------------------------------------------- source
 
 
+_SOURCE_KEYS = ("debian", "suite", "dir", "git", "rev", "tarball", "sha256", "name")
+
+
 def _source(node: Node, around: Surroundings) -> Typed | None:
-    found = yamltext.entries(node, "source", ("debian", "suite", "dir", "tarball", "sha256", "name"), around.notes)
+    found = yamltext.entries(node, "source", _SOURCE_KEYS, around.notes)
     if found is None:
         return None
-    kinds = [kind for kind in ("debian", "dir", "tarball") if kind in found]
+    kinds = [kind for kind in ("debian", "dir", "git", "tarball") if kind in found]
     if len(kinds) != 1:
-        known = "{debian: linux-source-6.1}, {dir: PATH}, {tarball: PATH, sha256: HEX}"
-        around.notes.at(node, "source must be exactly one of debian, dir and tarball", known=known)
+        known = "{debian: linux-source-6.1}, {dir: PATH}, {git: PATH or URL, rev: REV}, {tarball: PATH, sha256: HEX}"
+        around.notes.at(node, "source must be exactly one of debian, dir, git and tarball", known=known)
         return None
-    for extra, owner in (("suite", "debian"), ("sha256", "tarball")):
+    for extra, owner in (("suite", "debian"), ("rev", "git"), ("sha256", "tarball")):
         if extra in found and kinds[0] != owner:
             around.notes.at(found[extra][0], f"{extra!r} goes with {owner!r} only")
             return None
-    return {"debian": _debian, "dir": _dir, "tarball": _tarball}[kinds[0]](node, found, around)
+    return {"debian": _debian, "dir": _dir, "git": _git, "tarball": _tarball}[kinds[0]](node, found, around)
 
 
 Found = Mapping[str, tuple[Scalar, Node]]
@@ -158,6 +164,26 @@ def _path(node: Node, key: str, around: Surroundings) -> tuple[str, str] | None:
 def _dir(node: Node, found: Found, around: Surroundings) -> Typed | None:
     path = _path(found["dir"][1], "dir", around)
     return None if path is None else (DirSource(path=path[0]), path[1])
+
+
+def _git(node: Node, found: Found, around: Surroundings) -> Typed | None:
+    repository = yamltext.text(found["git"][1], "git", around.notes)
+    if "rev" not in found:
+        around.notes.at(node, "git needs its 'rev'", hint="a commit, a tag or a branch")
+        return None
+    rev = _shaped(found, "rev", _REV, "a commit, a tag or a branch", around)
+    if repository is None or rev is None:
+        return None
+    if "://" not in repository:
+        written, repository = repository, os.path.normpath(around.folder / repository)
+    elif _URL.fullmatch(repository):
+        written = repository
+    else:
+        known = "https://, http://, git://, file://, without user and password"
+        around.notes.at(found["git"][1], f"not a URL that is fetched from: {quoted(repository)}", known=known)
+        return None
+    name = re.sub(r"\.git$", "", written.rstrip("/").rpartition("/")[2])
+    return GitSource(repository=repository, rev=rev), f"{name} {rev}"
 
 
 def _tarball(node: Node, found: Found, around: Surroundings) -> Typed | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from lab.model import Cell, DebianSource, DirSource, Patch, Source
+from lab.model import Cell, DebianSource, DirSource, GitSource, Patch, Source
 
 
 class JobKind(StrEnum):
@@ -194,6 +194,8 @@ def source_name(source: Source) -> str:
         return f"{source.package}/{source.suite}" if source.suite else source.package
     if isinstance(source, DirSource):
         return source.path
+    if isinstance(source, GitSource):
+        return f"{source.repository.rstrip('/').rpartition('/')[2]} {source.rev}"
     return source.path.rpartition("/")[2]
 
 

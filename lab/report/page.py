@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -34,6 +34,7 @@ SCAN_AT_MOST_BYTES = 64 << 20
 FINDINGS_AT_MOST = 50
 FILES_AT_MOST = 60
 FACT_CHARS_AT_MOST = 300
+UNITS = ((10**9, "s"), (10**6, "ms"), (10**3, "µs"), (1, "ns"))
 UNEXPECTED = (Outcome.FAIL, Outcome.XPASS, Outcome.ERROR, Outcome.MISS)
 QUIET = (Outcome.PASS, Outcome.SKIP)
 
@@ -80,11 +81,13 @@ class CellView:
     """A cell as the page shows it.
 
     number: its row in the table, from 1. axes: texts of the run's differing axes; environment: all of them.
+    granularity: what file times could tell apart, as measured; of several attempts the coarsest.
     """
 
     number: int
     result: Result
     axes: tuple[str, ...]
+    granularity: str
     environment: tuple[tuple[str, str], ...]
     expected: str
     proofs: tuple[Proof, ...]
@@ -159,12 +162,21 @@ def cell_view(number: int, result: Result, cell: Cell | None, axes: tuple[str, .
         number=number,
         result=result,
         axes=tuple(texts.get(axis, "") for axis in axes),
+        granularity=granularity_text(result.attempts),
         environment=tuple(texts.items()),
         expected=expected,
         proofs=tuple(proof(finding, result, folder) for finding in found[:FINDINGS_AT_MOST]),
         untold=max(0, len(found) - FINDINGS_AT_MOST),
         attempts=tuple(attempt_view(attempt, folder) for attempt in result.attempts),
     )
+
+
+def granularity_text(attempts: Iterable[AttemptResult]) -> str:
+    """Return "1 s", "4 ms" or "13 µs"; "" if nothing was measured."""
+    measured = [attempt.facts.get("granularity_ns") for attempt in attempts]
+    longest = max((one for one in measured if isinstance(one, int) and 0 < one <= 10**12), default=0)
+    unit, name = next(((unit, name) for unit, name in UNITS if longest >= unit), (1, ""))
+    return f"{longest / unit:.3g} {name}" if longest else ""
 
 
 def attempt_view(attempt: AttemptResult, folder: Path) -> AttemptView:

@@ -30,9 +30,10 @@ class ImageRecipe(TypedDict):
 
 
 class SourceRecipe(TypedDict):
-    """Where the unpatched tree came from. kind: "debian", "dir" or "tarball".
+    """Where the unpatched tree came from. kind: "debian", "dir", "tarball" or "git".
 
     debian: package and version; sha256: of the tarball inside it. dir: path. tarball: path and its sha256.
+    git: repository (path or URL), rev as the matrix had it, and the full commit that it was.
     """
 
     kind: str
@@ -40,13 +41,20 @@ class SourceRecipe(TypedDict):
     version: NotRequired[str]
     path: NotRequired[str]
     sha256: NotRequired[str]
+    repository: NotRequired[str]
+    rev: NotRequired[str]
+    commit: NotRequired[str]
 
 
 class FilesystemRecipe(TypedDict):
-    """What the output directory lies on; fields of lab.tables.Filesystem. kind: "tmpfs" or "loop"."""
+    """What the output directory lies on; fields of lab.tables.Filesystem. kind: "tmpfs", "loop" or "overlay".
+
+    base: what an overlay lies on, None for other kinds.
+    """
 
     name: str
     kind: str
+    base: NotRequired[FilesystemRecipe | None]
     fstype: str
     mkfs: Sequence[str]
     mount_options: Sequence[str]
@@ -82,10 +90,12 @@ class ContainerRecipe(TypedDict):
 class BootRecipe(TypedDict):
     """How the kernel was booted. step: paths in it are /boot-in/kernel and /boot-in/initramfs.
 
-    kernel: relative to O=. init: text of the initramfs' script; applets: names of busybox that it needs. kvm: under KVM.
+    guest: the image whose /bin/busybox is the guest's. kernel: relative to O=. init: text of the initramfs' script;
+    applets: names of busybox that it needs. kvm: under KVM.
     """
 
     image: ImageRecipe
+    guest: ImageRecipe
     container: ContainerRecipe
     step: StepRecipe
     kernel: str
@@ -126,7 +136,9 @@ def script(record: Mapping[str, Any]) -> str:
     )
     environment.filters |= {"q": quoted, "words": words, "comment": comment, "heredoc": heredoc, "file": file_name}
     wanted = {name: record[name] for name in Recipe.__annotations__}
-    return environment.get_template("reproduce.sh.j2").render(**wanted, compiler_cache=_has_cache(record["steps"]))
+    return environment.get_template("reproduce.sh.j2").render(
+        **wanted, tools=record.get("tools"), compiler_cache=_has_cache(record["steps"])
+    )
 
 
 def quoted(value: object) -> str:

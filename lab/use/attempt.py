@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lab import checks, kbuild
 from lab.boot import initramfs, machine
-from lab.environment import filesystem, writes
+from lab.environment import emulation, filesystem, writes
 from lab.environment.engine import Engine, Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
 from lab.environment.image import BuiltImage
@@ -31,6 +32,8 @@ from lab.use import record as records
 
 PROGRESS_EVERY_S = 0.5
 BOOT_IN = "/boot-in"  # inside the boot container
+BUSYBOX = "/bin/busybox"  # inside the guest's image
+EMULATOR_CRASH = "infra.emulator-crash"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +51,33 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What shared jobs prepared for an attempt. boot: None when the cell is only built."""
+    """What shared jobs prepared for an attempt.
+
+    boot, guest: None when the cell is only built. mount: has mkfs and the mount helper, None where neither is needed.
+    tools: has the native programs that stand in for those of `build`, None if none do.
+    """
 
     tree: Tree
     build: BuiltImage
     boot: BuiltImage | None
+    guest: BuiltImage | None = None
+    mount: BuiltImage | None = None
+    tools: BuiltImage | None = None
+
+    @property
+    def compiler(self) -> str:
+        """What tells its compiler from another: a cache of one is never read by the other."""
+        return self.build.id + (self.tools.id if self.tools else "")
+
+    @property
+    def ccache_name(self) -> str:
+        """The name of the folder of the compiler cache: that of the compilers' images."""
+        return "-".join(one.key for one in (self.build, self.tools) if one is not None)
+
+    @property
+    def helper(self) -> str:
+        """The id of the image that makes, mounts and watches the filesystem."""
+        return (self.mount or self.build).id
 
 
 class Attempt:
@@ -125,17 +150,22 @@ class Attempt:
 
     # --------------------------------------------------------------------------------------------------------- build
 
-    def write_record(self, place: Scratch, granularity: Granularity) -> None:
-        """Decide the steps and write down what will be run, and the script that runs it again without the lab."""
-        cache = kbuild.CompilerCache(compiler=self.inputs.build.id, size=self.bench.settings.ccache_size)
+    def decide(self) -> None:
+        """Decide the steps that configure and build."""
+        cache = kbuild.CompilerCache(compiler=self.inputs.compiler, size=self.bench.settings.ccache_size)
         self.configure_steps = kbuild.configure_steps(self.cell, self.arch, self.toolchain, jobs=self.jobs, cache=cache)
         self.build_step = kbuild.build_step(self.cell, self.arch, self.toolchain, jobs=self.jobs, cache=cache)
+
+    def write_record(self, place: Scratch, granularity: Granularity) -> None:
+        """Decide the steps and write down what will be run, and the script that runs it again without the lab."""
+        self.decide()
         self.boot_step = self._boot_step()
         images = self.bench.tables.image
         boot = None
-        if self.boot_step is not None and self.inputs.boot is not None:
+        if self.boot_step is not None and self.inputs.boot is not None and self.inputs.guest is not None:
             boot = records.boot_recipe(
                 records.image_recipe(images[self.inputs.boot.name], self.inputs.boot),
+                records.image_recipe(images[self.inputs.guest.name], self.inputs.guest),
                 self._boot_place(place),
                 self.boot_step,
                 kernel=self.arch.image_path,
@@ -147,13 +177,16 @@ class Attempt:
             self.number,
             granularity=granularity,
             image=records.image_recipe(images[self.inputs.build.name], self.inputs.build),
-            place=self._build_place(place),
+            place=self.build_place(place),
             tree=self.inputs.tree,
             filesystem=self.filesystem,
+            base=self.bench.tables.base_of(self.filesystem),
             steps=(*self.configure_steps, self.build_step),
             boot=boot,
             engine={"version": self.bench.engine.version.get("Version", ""), "url": self.bench.engine.url},
         )
+        if self.inputs.tools is not None:
+            written["tools"] = records.image_recipe(images[self.inputs.tools.name], self.inputs.tools)
         self.facts |= {"granularity_ns": granularity.effective_ns, "kernel": self.inputs.tree.version}
         store.write(self.folder / "record.json", written)
         script = self.folder / "reproduce.sh"
@@ -162,9 +195,9 @@ class Attempt:
 
     def build(self, place: Scratch) -> bool:
         """Configure and build in the container; True if there is a kernel. Everything is packed, also after a failure."""
-        inside = self._build_place(place)
+        inside = self.build_place(place)
         order = place.folder / "writes.tsv"
-        recorder = writes.recorded(place, order, self.bench.settings, self.bench.engine, self.inputs.build.id)
+        recorder = writes.recorded(place, order, self.bench.settings, self.bench.engine, self.inputs.helper)
         with recorder as recording:
             self.facts["write_order_recorded"] = recording
             built = self._configure(inside, place.out) and self._make(inside, place.out)
@@ -178,13 +211,17 @@ class Attempt:
             ) from error
         return built
 
-    def _build_place(self, place: Scratch) -> Place:
+    def build_place(self, place: Scratch) -> Place:
+        """Return where the cell is configured and built."""
         settings = self.bench.settings
         mounts = [
             Mount(host=self.inputs.tree.path, inside=kbuild.SOURCE),
             Mount(host=place.out, inside=kbuild.OUT, writable=True),
             Mount(host=place.lab, inside=kbuild.LAB),
         ]
+        if self.inputs.tools is not None:
+            tools = self.bench.tables.image[self.inputs.tools.name]
+            mounts += emulation.mounts(tools, emulation.folder_of(tools, self.inputs.tools, settings))
         if self.cell.ccache:
             mounts.append(Mount(host=self._ccache(), inside=kbuild.CCACHE, writable=True))
         return Place(
@@ -198,7 +235,7 @@ class Attempt:
 
     def _ccache(self) -> Path:
         """Return the compiler cache of this image; another compiler never reads it."""
-        folder = self.bench.settings.cache / "ccache" / self.inputs.build.key
+        folder = self.bench.settings.cache / "ccache" / self.inputs.ccache_name
         folder.mkdir(parents=True, exist_ok=True)
         _own(folder, self.bench.settings)
         return folder
@@ -238,7 +275,8 @@ class Attempt:
             if module.file is not None
         ]
         order = initramfs.load_order(modules).modules
-        busybox = self.bench.engine.read_file(self.inputs.build.id, "/usr/bin/busybox")
+        assert self.inputs.guest is not None, "a cell that boots has one"
+        busybox = self.bench.engine.read_file(self.inputs.guest.id, BUSYBOX)
         (shown / "initramfs").write_bytes(initramfs.initramfs(busybox, order, self._init()))
         self.facts |= {"accel": self.bench.accel.value, "modules": [one.path for one in order]}
         self.run(self.boot_step, self._boot_place(place))
@@ -280,34 +318,55 @@ class Attempt:
 def execute(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, inputs: Inputs) -> AttemptResult:
     """Execute a cell once and keep what came of it. Returns a result also when the lab itself is in trouble.
 
-    Only an interruption leaves no result.json behind: the attempt then counts as never made.
+    After a crash of the emulator it is executed once more, and the fact `retried_after` says so. Only an interruption leaves
+    no result.json behind: the attempt then counts as never made.
     """
+    result = _executed(bench, run, cell, number, key, inputs)
+    if emulator_crashed(result) and not bench.stop.is_set():
+        second = _executed(bench, run, cell, number, key, inputs)  # sets the evidence of the first aside
+        result = replace(second, facts={**second.facts, "retried_after": result.reason})
+    if not bench.stop.is_set():
+        run.keep_attempt(cell.id, result)
+    return result
+
+
+def emulator_crashed(result: AttemptResult) -> bool:
+    """Whether an attempt came to nothing because qemu-user did: it does, now and then, and never twice in one place."""
+    deciding = (finding.id for finding in result.findings if finding.severity is Severity.ERROR)
+    return result.outcome is Outcome.ERROR and EMULATOR_CRASH in deciding
+
+
+def _executed(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, inputs: Inputs) -> AttemptResult:
     began, folder = time.monotonic(), run.attempt_folder(cell.id, number)
     attempt = Attempt(bench, cell, number, key, inputs, folder)
     try:
-        with filesystem.scratch(
-            _scratch_name(run, cell, number), bench.settings, bench.engine, inputs.build.id
-        ) as place:
-            _lay_out(place, bench.settings, kbuild.kconfig_files(cell))
-            with filesystem.mounted(
-                attempt.filesystem, place, bench.settings, bench.engine, inputs.build.id
-            ) as granularity:
-                attempt.write_record(place, granularity)
-                if attempt.build(place) and cell.boot is not None:
-                    attempt.boot(place)
+        if inputs.tools is not None:
+            emulation.check_versions(inputs.build, inputs.tools)
+        with laid_out(bench, _scratch_name(run, cell, number), cell, inputs) as (place, granularity):
+            attempt.write_record(place, granularity)
+            if attempt.build(place) and cell.boot is not None:
+                attempt.boot(place)
         result = _judged(attempt)
     except LabError as error:
         result = verdict.attempt_from_error(number, error)
-    result = replace(
+    return replace(
         result,
         steps=tuple(attempt.steps),
         facts={**attempt.facts, **result.facts},
         seconds=round(time.monotonic() - began, 3),
         folder=str(folder.relative_to(run.folder)),
     )
-    if not bench.stop.is_set():
-        run.keep_attempt(cell.id, result)
-    return result
+
+
+@contextlib.contextmanager
+def laid_out(bench: Bench, name: str, cell: Cell, inputs: Inputs) -> Iterator[tuple[Scratch, Granularity]]:
+    """Make the scratch folder of a cell, with what /lab shows and its filesystem mounted; all of it goes at the end."""
+    row, settings, engine = bench.tables.filesystem[cell.filesystem], bench.settings, bench.engine
+    with filesystem.scratch(name, settings, engine, inputs.helper) as place:
+        _lay_out(place, settings, kbuild.kconfig_files(cell))
+        base = bench.tables.base_of(row)
+        with filesystem.mounted(row, place, settings, engine, inputs.helper, base) as granularity:
+            yield place, granularity
 
 
 def _judged(attempt: Attempt) -> AttemptResult:

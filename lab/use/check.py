@@ -9,6 +9,7 @@ from lab.checks import boot, build, infra
 from lab.errors import UsageError
 from lab.evidence import console, log
 from lab.evidence.bundle import Evidence
+from lab.model import NotApplicable
 from lab.report.judged import Judged, judged
 
 
@@ -28,5 +29,9 @@ def log_file(path: Path, kind: str) -> Judged:
     if kind == "console":
         return judged(boot.log_findings(console.read(path), path.name), (), {"boot": boot.IDS})
     read = log.read(path)
+    if read.empty:
+        because = f"there is nothing in {path.name!r}"
+        gaps = [NotApplicable(check=name, because=because) for name in ("infra", "build")]
+        return judged((), gaps, {"infra": infra.IDS, "build": build.IDS})
     findings = (*infra.log_findings(read, path.name), *build.log_findings(read, path.name))
     return judged(findings, (), {"infra": infra.IDS, "build": build.IDS})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.boot import machine
 from lab.environment import engine as engines
-from lab.environment import host, image
+from lab.environment import filesystem, host, image
 from lab.environment.engine import Engine, Mount, Place
 from lab.environment.host import Capability
 from lab.errors import LabError
@@ -87,11 +87,43 @@ def kvm_works(engine: Engine, boot_image: str, settings: Settings, arch: Arch) -
     return False, ": ".join([how, *(line.strip() for line in said.splitlines() if line.strip())][:2])
 
 
+def filesystems(engine: Engine, settings: Settings, tables: Tables) -> Capability:
+    """Mount every row of the filesystems, and say which of them mount here; a row whose image is not built is not tried."""
+    name = tables.mount_image(os.uname().machine)
+    built = image.find(tables.image[name], engine) if name else None
+    fine, lacking, untried = [], [], []
+    for row in tables.filesystem.values():
+        base = tables.base_of(row)
+        why = next(filter(None, (filesystem.obstacle(one) for one in (row, base) if one)), None)
+        if why is None and built is None and (tables.uses_loop(row) or not settings.may_mount):
+            untried.append(row.name)
+            continue
+        try:
+            if why is not None:
+                raise why
+            helper, scratch = built.id if built else "", f"doctor-{row.name}-{os.getpid()}"
+            with (
+                filesystem.scratch(scratch, settings, engine, helper) as place,
+                filesystem.mounted(row, place, settings, engine, helper, base),
+            ):
+                fine.append(row.name)
+        except LabError as error:
+            lacking.append(f"not {row.name}: {error.message}")
+    later = [f"{', '.join(untried)} not tried: the image {name} is not built yet"] if untried else []
+    return Capability(
+        name="filesystems",
+        ok=False if lacking else None if untried else True,
+        needed=False,
+        detail="; ".join([f"{', '.join(fine) or 'none'} mount here", *lacking, *later]),
+        hint="cells on such a filesystem are ERROR here" if lacking else "",
+    )
+
+
 def _with_engine(settings: Settings, tables: Tables) -> tuple[Capability, ...]:
     """Look at images, qemu and KVM; without an engine nothing can be said of them."""
     try:
         with engines.connect(settings) as engine:
-            return _of_engine(engine, settings, tables)
+            return (*_of_engine(engine, settings, tables), filesystems(engine, settings, tables))
     except LabError:
         return ()
 
@@ -106,7 +138,9 @@ def _of_engine(engine: Engine, settings: Settings, tables: Tables) -> tuple[Capa
             f"{row.name} {'is built' if built else 'is built when a cell needs it'}" for row, built in rows
         ),
     )
-    booter = next((built for row, built in rows if row.purpose is Purpose.BOOT and built), None)
+    native = next((row for row in tables.arch.values() if row.uname_machine == os.uname().machine), None)
+    boots = [native.machines[0].image] if native else [row.name for row, _ in rows if row.purpose is Purpose.BOOT]
+    booter = next((built for row, built in rows if row.name in boots and built), None)
     if booter is None:
         unknown = "not tried: the boot image is not built yet (`lab image build`)"
         return (
@@ -114,7 +148,6 @@ def _of_engine(engine: Engine, settings: Settings, tables: Tables) -> tuple[Capa
             *(Capability(name=name, ok=None, needed=False, detail=unknown) for name in ("qemu-system", "kvm")),
         )
     version = next((text for name, text in booter.packages.items() if name.startswith("qemu-system-")), "")
-    native = next((row for row in tables.arch.values() if row.uname_machine == os.uname().machine), None)
     works, detail = kvm_works(engine, booter.id, settings, native) if native else (False, "no row for this host")
     return (
         images,

@@ -74,24 +74,34 @@ def cached(settings: Settings) -> tuple[tuple[str, str, int], ...]:
     return source.listed(settings)
 
 
-def clean(settings: Settings, sink: Sink, *, caches: bool, images: bool) -> Swept:
-    """Sweep what dead labs left; with `caches` and `images` also what living ones would have to make again."""
+def clean(
+    settings: Settings, sink: Sink, *, caches: bool = False, images: bool = False, older_s: float | None = None
+) -> Swept:
+    """Sweep what dead labs left; with `caches` and `images` also what living ones would have to make again.
+
+    older_s: what was not used for so many seconds, of caches and images alike. Without either of the three, only what goes
+    beyond the budget. What somebody uses stays.
+    """
     with contextlib.ExitStack() as stack:
         try:
             engine = stack.enter_context(engines.connect(settings))
         except LabError:
             engine = None  # mounts and folders can go without one; its containers went with it
         swept = sweep.dead_work(settings, engine, sink)
-        if not caches:
-            return swept
-        freed = sweep.caches(settings, engine, images=images)
+        if caches or images:
+            freed = sweep.caches(settings, engine, images=images)
+        elif older_s is not None:
+            freed = sweep.unused(settings, engine, older_s)
+        else:
+            freed = sweep.to_budget(settings, engine, sink)
     return Swept(
         containers=swept.containers,
         scratch_folders=swept.scratch_folders,
         mounts=swept.mounts,
         images=freed.images,
+        caches=freed.caches,
         bytes=freed.bytes,
-        trouble=swept.trouble,
+        trouble=(*swept.trouble, *freed.trouble),
     )
 
 

@@ -12,7 +12,7 @@ from lab.environment.engine import Place
 from lab.environment.filesystem import Granularity
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
-from lab.model import Cell, DebianSource, DirSource, Step
+from lab.model import Cell, DebianSource, DirSource, GitSource, Step
 from lab.report.reproduce import (
     BootRecipe,
     ContainerRecipe,
@@ -37,10 +37,13 @@ def image_recipe(row: Image, built: BuiltImage) -> ImageRecipe:
     )
 
 
-def boot_recipe(image: ImageRecipe, place: Place, step: Step, *, kernel: str, init: str, kvm: bool) -> BootRecipe:
+def boot_recipe(
+    image: ImageRecipe, guest: ImageRecipe, place: Place, step: Step, *, kernel: str, init: str, kvm: bool
+) -> BootRecipe:
     """Return how the kernel is booted."""
     return BootRecipe(
         image=image,
+        guest=guest,
         container=_container(place),
         step=_step(step),
         kernel=kernel,
@@ -59,6 +62,7 @@ def record(
     place: Place,
     tree: Tree,
     filesystem: Filesystem,
+    base: Filesystem | None,
     steps: Iterable[Step],
     boot: BootRecipe | None,
     engine: dict[str, Any],
@@ -73,11 +77,12 @@ def record(
         "granularity": asdict(granularity),
         "kernel_version": tree.version,
         "source_key": tree.key,
+        "source_origin": tree.origin,
         "image": image,
         "container": _container(place),
         "source": _source(cell, tree),
         "patches": [TextFile(name=f"{patch.name}.patch", text=patch.text) for patch in cell.patches],
-        "filesystem": _filesystem(filesystem),
+        "filesystem": _filesystem(filesystem, base),
         "kconfig": [TextFile(name=name, text=text) for name, text in kbuild.kconfig_files(cell)],
         "steps": [_step(step) for step in steps],
         "boot": boot,
@@ -101,8 +106,9 @@ def _step(step: Step) -> StepRecipe:
     )
 
 
-def _filesystem(row: Filesystem) -> FilesystemRecipe:
+def _filesystem(row: Filesystem, base: Filesystem | None = None) -> FilesystemRecipe:
     return FilesystemRecipe(
+        base=_filesystem(base) if base else None,
         name=row.name,
         kind=row.kind.value,
         fstype=row.fstype,
@@ -119,4 +125,6 @@ def _source(cell: Cell, tree: Tree) -> SourceRecipe:
         return SourceRecipe(kind="debian", package=wanted.package, version=version, sha256=tree.sha256)
     if isinstance(wanted, DirSource):
         return SourceRecipe(kind="dir", path=wanted.path)
+    if isinstance(wanted, GitSource):
+        return SourceRecipe(kind="git", repository=wanted.repository, rev=wanted.rev, commit=tree.commit)
     return SourceRecipe(kind="tarball", path=wanted.path, sha256=wanted.sha256)

@@ -6,27 +6,29 @@ sweep → open the run → jobs → schedule { image, source, patched source, at
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import __version__
 from lab.boot.machine import Accel
+from lab.environment import emulation, filesystem, image, source
 from lab.environment import engine as engines
-from lab.environment import image, source
+from lab.environment.cache import Holds
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
-from lab.errors import UsageError
+from lab.errors import LabError, UsageError
 from lab.events import CellJudged, JobProgress, Note, RunStarted, Sink
 from lab.model import AttemptResult, Cell, Emulation, Outcome, Result
 from lab.plan import jobs as plan
-from lab.plan.jobs import AttemptWork, ImageWork, Job, PatchedWork, SourceWork
+from lab.plan.jobs import AttemptWork, ImageWork, Job, JobKind, PatchedWork, SourceWork
 from lab.plan.schedule import Ended, JobState, work_off
 from lab.results import store, verdict
 from lab.settings import Settings
-from lab.tables import FilesystemKind, Tables
+from lab.tables import Arch, Purpose, Tables
 from lab.use import attempt, doctor, sweep
 from lab.use.attempt import Bench, Inputs
 
@@ -71,22 +73,28 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
         sweep.dead_work(settings, engine, sink)
         finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
         sink(_started(request, opened, finished))
+        hopeless = obstacles(request.cells, tables)
         crew = _Crew(request, settings, tables, engine, sink, stop, opened)
         before = history(settings)
-        ended = work_off(
-            crew.jobs(finished),
-            crew.do,
-            pools=_pools(settings),
-            sink=sink,
-            durations=before.durations,
-            failed_before=frozenset(before.failed),
-            stop=stop,
-        )
-        results = tuple(_result(cell, finished, ended) for cell in request.cells)
+        with crew.holds:
+            ended = work_off(
+                crew.jobs(finished, hopeless),
+                crew.do,
+                pools=_pools(settings),
+                sink=sink,
+                durations=before.durations,
+                failed_before=frozenset(before.failed),
+                stop=stop,
+            )
+        results = tuple(_result(cell, finished, ended, hopeless.get(cell.id)) for cell in request.cells)
         _keep(opened, results, ended)
         for result in results:
             crew.tell(result)
+        sweep.to_budget(settings, engine, sink)
         return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
+
+
+Finished = dict[tuple[str, int], AttemptResult]  # by cell id and attempt number
 
 
 class _Crew:
@@ -100,25 +108,29 @@ class _Crew:
         engine: engines.Engine,
         sink: Sink,
         stop: threading.Event,
-        opened: store.Run,
+        opened: store.Run | None,
     ) -> None:
         self._request, self._settings, self._tables = request, settings, tables
         self._engine, self._sink, self._stop, self._run = engine, sink, stop, opened
         self._images: dict[str, BuiltImage] = {}
         self._trees: dict[str, Tree] = {}
-        self._accel: Accel | None = None
+        self._accel: dict[str, Accel] = {}  # by architecture
         self._told: set[str] = set()
         self._lock = threading.Lock()
+        self.holds = Holds(settings)  # what is prepared here stays in the cache until these are closed
 
-    def jobs(self, finished: dict[tuple[str, int], AttemptResult]) -> tuple[Job, ...]:
-        """Return what is left to do."""
+    def jobs(self, finished: Finished, hopeless: Container[str] = ()) -> tuple[Job, ...]:
+        """Return what is left to do. hopeless: ids of cells that are impossible here."""
         return plan.jobs(
-            self._request.cells,
-            image_of=self._images_of,
+            [cell for cell in self._request.cells if cell.id not in hopeless],
+            image_of=lambda cell: (
+                *self._images_of(cell),
+                *filter(None, [self._mount_image_of(cell), tools_image_of(cell, self._tables)]),
+            ),
             demand_of=lambda cell: plan.demand(
                 cell,
                 cpus=self._settings.cores,
-                loop=self._tables.filesystem[cell.filesystem].kind is FilesystemKind.LOOP,
+                loop=self._tables.uses_loop(self._tables.filesystem[cell.filesystem]),
             ),
             finished=frozenset(finished),
         )
@@ -129,14 +141,18 @@ class _Crew:
         match job.payload:
             case ImageWork(name=name):
                 row = self._tables.image[name]
-                self._images[name] = image.prepare(row, self._engine, self._settings, say)
+                built = self._images[name] = image.prepare(row, self._engine, self._settings, say, self.holds)
+                if row.purpose is Purpose.TOOLS:
+                    self.holds.keep("tools", emulation.folder_of(row, built, self._settings).name)
+                    emulation.unpack(row, built, self._engine, self._settings, say)
             case SourceWork(source=wanted):
-                self._trees[job.key] = source.prepare(wanted, self._settings, say)
+                self._trees[job.key] = source.prepare(wanted, self._settings, say, self.holds)
             case PatchedWork(source=wanted, patches=patches):
                 base = self._trees[plan.source_key(wanted)]
-                self._trees[job.key] = source.patched(base, patches, self._settings, say)
+                self._trees[job.key] = source.patched(base, patches, self._settings, say, self.holds)
             case AttemptWork(cell=cell, number=number):
-                result = attempt.execute(self._bench(), self._run, cell, number, job.key, self._inputs(cell))
+                assert self._run is not None, "without a run there are only shared jobs"
+                result = attempt.execute(self.bench(cell), self._run, cell, number, job.key, self.inputs(cell))
                 if cell.repeat == 1:
                     self.tell(verdict.cell_result(cell, (result,)))
                 return result
@@ -158,50 +174,110 @@ class _Crew:
         return lambda text: self._sink(JobProgress(at_s=time.time(), key=job.key, step=job.kind.value, detail=text))
 
     def _images_of(self, cell: Cell) -> tuple[str, ...]:
-        """Return the names of the images that build and boot a cell. The matrix reader has checked that they exist."""
+        """Return the names of the images that build a cell, boot it and run in its guest.
+
+        The matrix reader has checked that they exist.
+        """
         build = self._tables.toolchain[cell.toolchain].image_for(Emulation(cell.emulation), cell.arch)
         assert build is not None, f"no image builds {cell.arch} with {cell.toolchain}"
         if cell.boot is None:
             return (build,)
-        row = self._tables.arch[cell.arch].machine_named(cell.boot.machine)
-        return (build, row.image) if row else (build,)
+        arch = self._tables.arch[cell.arch]
+        row = arch.machine_named(cell.boot.machine)
+        return (build, row.image, arch.guest) if row else (build,)
 
-    def _inputs(self, cell: Cell) -> Inputs:
+    def _mount_image_of(self, cell: Cell) -> str | None:
+        return mount_image_of(cell, self._tables, self._settings)
+
+    def inputs(self, cell: Cell) -> Inputs:
+        """Return what the cell's shared jobs made."""
         names = self._images_of(cell)
         key = plan.patched_key(cell.source, cell.patches) if cell.patches else plan.source_key(cell.source)
-        return Inputs(
+        inputs = Inputs(
             tree=self._trees[key],
             build=self._images[names[0]],
             boot=self._images[names[1]] if len(names) > 1 else None,
+            guest=self._images[names[2]] if len(names) > 2 else None,
+            mount=self._images.get(self._mount_image_of(cell) or ""),
+            tools=self._images.get(tools_image_of(cell, self._tables) or ""),
         )
+        self.holds.keep("ccache", inputs.ccache_name)
+        return inputs
 
-    def _bench(self) -> Bench:
+    def bench(self, cell: Cell) -> Bench:
+        """Return what an attempt of the cell works with."""
         return Bench(
             settings=self._settings,
             tables=self._tables,
             engine=self._engine,
             sink=self._sink,
             stop=self._stop,
-            accel=self._acceleration(),
+            accel=self._acceleration(cell),
         )
 
-    def _acceleration(self) -> Accel:
-        """Decide once how guests run; KVM only where the probe guest was seen to run."""
+    def _acceleration(self, cell: Cell) -> Accel:
+        """Decide once for each architecture how guests run; KVM only where the probe guest was seen to run."""
         with self._lock:
-            if self._accel is None:
-                self._accel = self._probed() if self._request.accel == "auto" else Accel(self._request.accel)
-            return self._accel
+            if cell.boot and cell.arch not in self._accel:
+                self._accel[cell.arch] = self._chosen(self._tables.arch[cell.arch], self._images_of(cell)[1])
+            return self._accel.get(cell.arch, Accel.TCG)
 
-    def _probed(self) -> Accel:
-        """Try KVM with the image and for the architecture of the first cell that boots."""
-        cell = next((cell for cell in self._request.cells if cell.boot), None)
-        names = self._images_of(cell) if cell else ()
-        if cell is None or len(names) < 2 or names[1] not in self._images:
-            return Accel.TCG
-        arch = self._tables.arch[cell.arch]
-        works, why = doctor.kvm_works(self._engine, self._images[names[1]].id, self._settings, arch)
-        self._sink(Note(at_s=time.time(), text=f"guests run under {'KVM' if works else 'TCG'}: {why}"))
+    def _chosen(self, arch: Arch, boot_image: str) -> Accel:
+        """Return what was asked for, or with "auto" KVM if it works; a foreign architecture never runs under KVM."""
+        if self._request.accel != "auto":
+            wanted = Accel(self._request.accel)
+            return wanted if arch.uname_machine == os.uname().machine else Accel.TCG
+        works, why = doctor.kvm_works(self._engine, self._images[boot_image].id, self._settings, arch)
+        self._sink(Note(at_s=time.time(), text=f"{arch.name} guests run under {'KVM' if works else 'TCG'}: {why}"))
         return Accel.KVM if works else Accel.TCG
+
+
+def prepared(
+    cell: Cell, settings: Settings, tables: Tables, engine: engines.Engine, sink: Sink, stop: threading.Event
+) -> tuple[Bench, Inputs]:
+    """Prepare image and source of a cell that is not to be booted, for who builds it by hand.
+
+    Raises what `lab run` would make its result: EnvironmentFault, Untestable.
+    """
+    alone = replace(cell, boot=None, repeat=1)
+    for why in obstacles([alone], tables).values():
+        raise why
+    request = Request(matrix=Path(cell.id), name=cell.id, cells=(alone,))
+    crew = _Crew(request, settings, tables, engine, sink, stop, None)
+    for job in crew.jobs({}):
+        if job.kind is not JobKind.ATTEMPT:
+            crew.do(job)
+    return crew.bench(alone), crew.inputs(alone)
+
+
+def mount_image_of(cell: Cell, tables: Tables, settings: Settings) -> str | None:
+    """Return the name of the image that makes and mounts a cell's filesystem, None if none is needed.
+
+    A host for which no row has such an image uses the cell's own, which for loop filesystems must have their mkfs then.
+    """
+    if settings.may_mount and not tables.uses_loop(tables.filesystem[cell.filesystem]):
+        return None
+    return tables.mount_image(os.uname().machine)
+
+
+def tools_image_of(cell: Cell, tables: Tables) -> str | None:
+    """Return the name of the image whose native programs stand in for the build image's own, None if none do."""
+    build = tables.toolchain[cell.toolchain].image_for(cell.emulation, cell.arch)
+    return tables.image[build].tools if build and cell.emulation is Emulation.ACCELERATED else None
+
+
+def obstacles(cells: Sequence[Cell], tables: Tables) -> dict[str, LabError]:
+    """Return what makes cells impossible on this machine, by cell id: told before anything is fetched or built."""
+    found: dict[str, LabError] = {}
+    for cell in cells:
+        row = tables.filesystem[cell.filesystem]
+        whys = (filesystem.obstacle(one) for one in (row, tables.base_of(row)) if one is not None)
+        why = next(filter(None, whys), None)
+        if why is None and cell.emulation in (Emulation.EMULATED, Emulation.ACCELERATED):
+            why = emulation.obstacle(tables.arch[cell.arch], machine=os.uname().machine)
+        if why is not None:
+            found[cell.id] = why
+    return found
 
 
 def history(settings: Settings) -> store.History:
@@ -258,10 +334,13 @@ def _started(request: Request, opened: store.Run, finished: dict[tuple[str, int]
 
 
 def _result(
-    cell: Cell, finished: dict[tuple[str, int], AttemptResult], ended: dict[str, Ended[AttemptResult | None]]
+    cell: Cell,
+    finished: Finished,
+    ended: dict[str, Ended[AttemptResult | None]],
+    error: BaseException | None = None,
 ) -> Result:
-    """Put a cell's attempts of this run and of an earlier part of it together."""
-    attempts, error = [], None
+    """Put a cell's attempts of this run and of an earlier part of it together. error: why none could be made, if known."""
+    attempts = []
     for number in range(1, cell.repeat + 1):
         if (cell.id, number) in finished:
             attempts.append(finished[cell.id, number])

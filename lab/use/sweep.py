@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import shutil
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lab.environment import filesystem, image
+from lab.environment import cache, filesystem, image
+from lab.environment.cache import Entry
 from lab.environment.engine import Engine
 from lab.errors import LabError
 from lab.events import Note, Sink
@@ -18,18 +19,22 @@ from lab.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """How much was taken away. trouble: one line for each thing that would not go."""
+    """How much was taken away. caches: entries of the cache folder. trouble: one line for each thing that would not go."""
 
     containers: int = 0
     scratch_folders: int = 0
     mounts: int = 0
     images: int = 0
+    caches: int = 0
     bytes: int = 0
     trouble: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there was anything."""
-        return bool(self.containers or self.scratch_folders or self.images or self.bytes or self.trouble)
+        return bool(self.containers or self.scratch_folders or self.images or self.caches or self.trouble)
+
+    def __add__(self, other: Swept) -> Swept:
+        return Swept(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
 
 
 def dead_work(settings: Settings, engine: Engine | None, sink: Sink) -> Swept:
@@ -73,28 +78,79 @@ def dead_work(settings: Settings, engine: Engine | None, sink: Sink) -> Swept:
 
 def caches(settings: Settings, engine: Engine | None, *, images: bool) -> Swept:
     """Remove sources, downloads, compiler caches and package lists, and with `images` the engine's images of ours."""
-    freed, count = 0, 0
-    for name in ("sources", "downloads", "ccache", "apt", "locks"):
-        folder = settings.cache / name
-        freed += _bytes_below(str(folder))
-        shutil.rmtree(folder, ignore_errors=True)
-    if images and engine is not None:
-        for built in image.listed(engine):
-            engine.remove_image(built.id)
-            count += 1
-            freed += built.bytes
-    return Swept(images=count, bytes=freed)
+    found = [*cache.entries(settings), *(_images(settings, engine) if images else ())]
+    return _removed(settings, engine, found)
 
 
-def _bytes_below(folder: str) -> int:
-    """Add up what files take on disk; hard links count once."""
-    seen: set[int] = set()
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                facts = Path(root, name).lstat()
-                if facts.st_ino not in seen:
-                    seen.add(facts.st_ino)
-                    total += facts.st_blocks * 512
-    return total
+def unused(settings: Settings, engine: Engine | None, older_s: float) -> Swept:
+    """Remove what was used last more than so many seconds ago."""
+    until = time.time() - older_s
+    found = [*cache.entries(settings), *_images(settings, engine)]
+    return _removed(settings, engine, [entry for entry in found if entry.used_at_s < until])
+
+
+def to_budget(settings: Settings, engine: Engine | None, sink: Sink) -> Swept:
+    """Remove what was not used for longest until caches and images take no more than the budget allows."""
+    budget = settings.cache_budget_bytes
+    images = _images(settings, engine)
+    of_images = sum(images.values())
+    if not budget or not settings.cache.is_dir() or _used_bytes(settings.cache) + of_images <= budget:
+        return Swept()  # not even all that the disk holds is too much: nothing needs to be counted
+    found = sorted((*cache.entries(settings), *images), key=lambda entry: entry.used_at_s)
+    usage = cache.Usage(tuple(found))
+    gone = Swept()
+    for entry in found:
+        if usage.bytes + of_images <= budget:
+            break
+        one = _removed(settings, engine, [entry], usage)
+        of_images -= images.get(entry, 0) if one.images else 0
+        gone = gone + one
+    if gone:
+        words = f"{gone.caches} caches and {gone.images} images, {gone.bytes >> 20} MiB"
+        sink(Note(text=f"removed what was not used for longest: {words}; the budget is {budget >> 20} MiB"))
+    return gone
+
+
+def _removed(
+    settings: Settings, engine: Engine | None, found: Sequence[Entry], usage: cache.Usage | None = None
+) -> Swept:
+    """Remove those that nobody uses and say how much that freed."""
+    usage = usage or cache.Usage(tuple(found))
+    sizes = _images(settings, engine) if any(entry.path is None for entry in found) else {}
+    folders, images, freed = 0, 0, 0
+    trouble: list[str] = []
+    for entry in found:
+        try:
+            if entry.path is not None and cache.remove(settings, entry):
+                folders += 1
+                freed += usage.without(entry)
+            elif entry.path is None and engine is not None and _image_removed(settings, engine, entry):
+                images += 1
+                freed += sizes.get(entry, 0)
+        except (LabError, OSError) as error:
+            trouble.append(str(error))
+    cache.empty_trash(settings)
+    return Swept(caches=folders, images=images, bytes=freed, trouble=tuple(trouble))
+
+
+def _images(settings: Settings, engine: Engine | None) -> dict[Entry, int]:
+    """Return the engine's images of ours and their bytes."""
+    built = image.listed(engine) if engine is not None else ()
+    return {
+        Entry(kind=cache.IMAGES, name=one.key, used_at_s=cache.last_use_s(settings, cache.IMAGES, one.key)): one.bytes
+        for one in built
+    }
+
+
+def _image_removed(settings: Settings, engine: Engine, entry: Entry) -> bool:
+    with cache.alone(settings, entry) as nobody:
+        if nobody:
+            for built in image.listed(engine):
+                if built.key == entry.name:
+                    engine.remove_image(built.id)
+        return nobody
+
+
+def _used_bytes(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize

@@ -61,17 +61,93 @@ def scratch(settings, engine, image):
     return filesystem.scratch(f"test-{os.getpid()}-{time.monotonic_ns()}", settings, engine, image.id)
 
 
+def test_every_row_promises_what_old_and_new_kernels_keep(rows):
+    """Fine clocks tick every 10 ms at worst (CONFIG_HZ=100) and are exact to the nanosecond at best."""
+    for row in rows.filesystem.values():
+        promise = (row.granularity_ns_min, row.granularity_ns_max)
+        assert promise in ((1, 10_000_000), (10**9, 10**9)), row.name
+
+
+def test_an_overlay_promises_what_its_base_does(rows):
+    overlays = [row for row in rows.filesystem.values() if row.base]
+    assert {row.base for row in overlays} >= {"tmpfs", "ext4-128"}
+    for row in overlays:
+        base = rows.base_of(row)
+        assert (row.granularity_ns_min, row.granularity_ns_max) == (base.granularity_ns_min, base.granularity_ns_max)
+
+
+def test_a_type_that_the_kernel_lacks_is_named_before_anything_is_made(rows, tmp_path):
+    kernel = tmp_path / "filesystems"
+    kernel.write_text("nodev\ttmpfs\n\text4\n")
+    strange = dataclasses.replace(rows.filesystem["tmpfs"], name="strange", fstype="strangefs")
+    why = filesystem.obstacle(strange, kernel)
+    assert why is not None
+    assert (why.finding, "'strangefs'" in why.message) == ("infra.mount", True)
+    assert ("known", "tmpfs, ext4") in why.facts
+    assert filesystem.obstacle(rows.filesystem["tmpfs"], kernel) is None
+
+
+def test_what_was_mounted_last_is_unmounted_first(tmp_path, monkeypatch):
+    """An overlay and its base lie side by side; the base is busy as long as the overlay is there."""
+    table = "".join(f"{n} 1 0:{n} / {tmp_path}/{name} rw - tmpfs x rw\n" for n, name in ((1, "base"), (2, "out")))
+    monkeypatch.setattr(filesystem.Path, "read_text", lambda self, errors=None: table)
+    assert [path.name for path in filesystem.mounts_below(tmp_path)] == ["out", "base"]
+
+
+def every_row():
+    from lab import cli
+
+    return list(cli.load_tables().filesystem)
+
+
+def mountable(row, rows):
+    for one in filter(None, (row, rows.base_of(row))):
+        why = filesystem.obstacle(one)
+        if why is not None:
+            pytest.skip(why.message)
+
+
 @pytest.mark.docker
-@pytest.mark.parametrize(("name", "low_ns", "high_ns"), [("tmpfs", 1, 10_000_000), ("ext4-128", 10**9, 10**9)])
-def test_each_row_keeps_the_time_it_promises_and_goes_away(name, low_ns, high_ns, real, rows, engine, build_image):
-    with scratch(real, engine, build_image) as place:
-        with filesystem.mounted(rows.filesystem[name], place, real, engine, build_image.id) as measured:
-            assert low_ns <= measured.effective_ns <= high_ns
+@pytest.mark.parametrize("name", every_row())
+def test_each_row_keeps_the_time_it_promises_and_goes_away(name, real, rows, engine, mount_image, tmp_path):
+    row, record = rows.filesystem[name], tmp_path / "writes.tsv"
+    mountable(row, rows)
+    with scratch(real, engine, mount_image) as place:
+        helper = mount_image.id
+        with filesystem.mounted(row, place, real, engine, helper, rows.base_of(row)) as measured:
+            assert row.granularity_ns_min <= measured.effective_ns <= row.granularity_ns_max
             assert place.out.stat().st_uid == real.uid
             assert os.path.ismount(place.out)
+            assert list(place.out.iterdir()) == []
+            with writes.recorded(place, record, real, engine, helper) as works:
+                assert works
+                (place.out / "one").write_text("1")
+                (place.out / "one").rename(place.out / "two")
         folder = place.folder
+    names = [line.split("\t")[2] for line in record.read_text().splitlines()]
+    assert list(dict.fromkeys(names)) == ["one", "two"]
     assert not folder.exists()
     assert str(folder) not in proc.run(["losetup", "-a"], deadline_s=10).output
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("name", every_row())
+def test_what_make_sees_is_what_the_disk_keeps(name, real, rows, engine, mount_image):
+    """A time is rounded when it is set and not when its inode is written: no tie appears only after a remount."""
+    row = rows.filesystem[name]
+    if not row.mkfs:
+        pytest.skip("nothing of it is on a disk of its own")
+    mountable(row, rows)
+    with scratch(real, engine, mount_image) as place:
+        with filesystem.mounted(row, place, real, engine, mount_image.id):
+            for number in range(20):
+                (place.out / str(number)).write_text("x")
+            seen = {path.name: path.stat().st_mtime_ns for path in place.out.iterdir()}
+            script = str(real.data / "bin" / "mount-output")
+            assert proc.run([script, "unmount", "out"], deadline_s=30, workdir=place.folder).ok
+            again = [script, "mount", row.fstype, "defaults", "disk.img", "out", "0:0"]
+            assert proc.run(again, deadline_s=30, workdir=place.folder).ok
+            assert {path.name: path.stat().st_mtime_ns for path in place.out.iterdir()} == seen
 
 
 @pytest.mark.docker
@@ -83,8 +159,10 @@ def test_a_row_that_breaks_its_promise_is_the_labs_trouble(real, rows, engine, b
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("name", ["tmpfs", "ext4-128"])
-def test_a_user_who_may_not_mount_is_helped_by_a_container(name, real, rows, engine, build_image, tmp_path):
+@pytest.mark.parametrize("name", ["tmpfs", "xfs", "overlay-ext4-128"])
+def test_a_user_who_may_not_mount_is_helped_by_a_container(name, real, rows, engine, mount_image, tmp_path):
+    row, base = rows.filesystem[name], rows.base_of(rows.filesystem[name])
+    mountable(row, rows)
     shared = tmp_path / "shared"
     shared.mkdir()
     for words in (["--bind", str(shared), str(shared)], ["--make-shared", str(shared)]):
@@ -93,11 +171,11 @@ def test_a_user_who_may_not_mount_is_helped_by_a_container(name, real, rows, eng
         )
     helped = dataclasses.replace(real, cache=shared, may_mount=False)
     try:
-        with scratch(helped, engine, build_image) as place:
-            with filesystem.mounted(rows.filesystem[name], place, helped, engine, build_image.id) as measured:
+        with scratch(helped, engine, mount_image) as place:
+            with filesystem.mounted(row, place, helped, engine, mount_image.id, base) as measured:
                 assert measured.effective_ns <= 10**9
                 record = tmp_path / "writes.tsv"
-                with writes.recorded(place, record, helped, engine, build_image.id) as works:
+                with writes.recorded(place, record, helped, engine, mount_image.id) as works:
                     assert works
                     (place.out / "seen").write_text("x")
             assert "\tseen\n" in record.read_text()

@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import tarfile
+from pathlib import Path
 
 import pytest
 
-from lab.environment import source
+from lab.environment import cache, source
 from lab.errors import Untestable, UsageError
 from lab.model import DirSource, Patch, TarballSource
 
@@ -60,6 +61,25 @@ def test_an_archive_that_is_no_kernel_is_refused_and_leaves_nothing(tmp_path, se
     with pytest.raises(UsageError, match="holds no kernel source tree"):
         source.prepare(given, settings)
     assert list((settings.cache / "sources").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [slice(0, -40), slice(0, 0)], ids=["truncated", "empty"])
+def test_a_damaged_archive_is_refused_and_leaves_nothing(tarball, settings, damage):
+    path = Path(tarball.path)
+    path.write_bytes(path.read_bytes()[damage])
+    given = TarballSource(path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(UsageError, match=r"'linux.tar.gz'"):
+        source.prepare(given, settings)
+    assert list((settings.cache / "sources").iterdir()) == []
+
+
+def test_a_tree_that_is_held_is_not_removed(tarball, settings):
+    with cache.Holds(settings) as holds:
+        tree = source.prepare(tarball, settings, holds=holds)
+        patched = source.patched(tree, (GOOD,), settings, holds=holds)
+        assert [cache.remove(settings, entry) for entry in cache.entries(settings)] == [False, False]
+    assert [cache.remove(settings, entry) for entry in cache.entries(settings)] == [True, True]
+    assert not patched.path.exists()
 
 
 def test_an_archive_that_climbs_out_writes_nothing_outside(tmp_path, settings):

@@ -1,5 +1,6 @@
 """Reading a matrix: what is typed how, and that whatever is wrong is told with its place and never with a traceback."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from lab import tables
 from lab.errors import MatrixError
 from lab.matrix.expand import expand
 from lab.matrix.read import read, read_text
-from lab.model import Boot, DebianSource, DirSource, Emulation, Lto, Make, Outcome, TarballSource
+from lab.model import Boot, DebianSource, DirSource, Emulation, GitSource, Lto, Make, Outcome, TarballSource
 
 ROOT = Path(__file__).parent.parent.parent
 FIXTURES = ROOT / "tests/fixtures/matrix"
@@ -147,15 +148,42 @@ def test_defaults_alone_are_one_cell():
             f"{{tarball: linux.tar.xz, sha256: {'a' * 64}}}",
             TarballSource(path=str(FIXTURES / "linux.tar.xz"), sha256="a" * 64),
         ),
+        ("{git: ../linux.git, rev: v6.1}", GitSource(repository=str(FIXTURES.parent / "linux.git"), rev="v6.1")),
+        ("{git: https://example.org/linux, rev: 5.10}", GitSource(repository="https://example.org/linux", rev="5.10")),
     ],
 )
 def test_sources(written, read_as):
     assert cell("", HEAD.replace("{debian: linux-source-6.1}", written)).source == read_as
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("{git: ../linux}", "git needs its 'rev'"),
+        ("{git: ../linux, rev: --upload-pack=x}", "rev must be a commit, a tag or a branch"),
+        ("{git: ../linux, rev: 'v1^{/x}'}", "rev must be a commit, a tag or a branch"),
+        ("{git: ../linux, rev: a..b}", "rev must be a commit, a tag or a branch"),
+        ("{git: 'ext::sh -c x ://', rev: v1}", "not a URL that is fetched from"),
+        ("{git: 'https://me:secret@example.org/linux', rev: v1}", "not a URL that is fetched from"),
+        ("{git: 'ssh://example.org/linux', rev: v1}", "not a URL that is fetched from"),
+        ("{dir: ../linux, rev: v1}", "'rev' goes with 'git' only"),
+    ],
+)
+def test_a_git_source_that_cannot_be_fetched_is_told_by_the_reader(written, told):
+    with pytest.raises(MatrixError, match=re.escape(told)):
+        cell("", HEAD.replace("{debian: linux-source-6.1}", written))
+
+
 def test_scalars_stay_the_text_that_was_written():
     only = cell("matrix:\n  make: [{variables: {A: 5.10, B: no, C: 0x10, D: 12:30, E: }}]\n")
     assert only.make.variables == (("A", "5.10"), ("B", "no"), ("C", "0x10"), ("D", "12:30"), ("E", ""))
+
+
+def test_a_fragment_of_ours_is_followed_by_what_one_architecture_adds():
+    head = HEAD.replace("[tinyconfig]", "[tinyconfig, lab:boot]").replace("  arch: amd64\n", "  emulation: cross\n")
+    arm64, i386 = cells("matrix:\n  arch: [arm64, i386]\n", head)
+    assert arm64.kconfig[1].text == TABLES.kconfig["boot"] + TABLES.kconfig_further["boot"]["arm64"]
+    assert i386.kconfig[1].text == TABLES.kconfig["boot"]
 
 
 def test_kconfig_keeps_the_order_of_its_fragments():

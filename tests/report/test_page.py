@@ -25,7 +25,7 @@ from lab.model import (
     Span,
     StepResult,
 )
-from lab.report.page import excerpt, html, write_page
+from lab.report.page import excerpt, granularity_text, html, write_page
 from lab.results.store import RunFacts
 
 CELL = Cell(
@@ -135,6 +135,28 @@ def test_a_reader_sees_verdict_reason_proof_environment_steps_and_files(folder):
         "151 B",
     ):
         assert wanted in seen, wanted
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown"),
+    [
+        ([10**9], "1 s"),
+        ([2 * 10**9], "2 s"),
+        ([4_000_000], "4 ms"),
+        ([9669], "9.67 µs"),
+        ([1], "1 ns"),
+        ([1, 10**9, 5], "1 s"),
+        ([None, "1", -5, 10**40], ""),
+        ([], ""),
+    ],
+)
+def test_the_measured_granularity_is_told_in_a_unit_people_read(measured, shown):
+    assert granularity_text([replace(ATTEMPT, facts={"granularity_ns": one}) for one in measured]) == shown
+
+
+def test_the_table_shows_how_exact_file_times_were(folder):
+    table = page(folder, RESULT).split("</table>")[0]
+    assert '<td class="number">1 s</td>' in table
 
 
 def test_only_axes_that_differ_are_columns(folder):

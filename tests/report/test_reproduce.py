@@ -53,6 +53,7 @@ RECORD: dict[str, Any] = {
     "steps": [{**STEP, "name": "olddefconfig", "argv": ["make", "olddefconfig"]}, STEP],
     "boot": {
         "image": {**IMAGE, "name": "bookworm-amd64-qemu", "id": "sha256:4567"},
+        "guest": {**IMAGE, "name": "bookworm-amd64-guest", "id": "sha256:89ab", "wanted": ["busybox-static"]},
         "container": CONTAINER,
         "step": {**STEP, "name": "boot", "argv": ["qemu-system-x86_64", "-append", "console=ttyS0 panic=-1"]},
         "kernel": "arch/x86/boot/bzImage",
@@ -68,6 +69,10 @@ HOSTILE = "x'; touch pwned; $(touch pwned) `touch pwned` \"\n}\nLAB_END_1\n\\"
 VARIANTS: dict[str, dict[str, Any]] = {
     "dir, patched, loop, booted": {},
     "debian": {"source": DEBIAN, "patches": []},
+    "git": {
+        "source": {"kind": "git", "repository": "/srv/linux; x", "rev": "v6.1", "commit": "ab" * 20},
+        "patches": [],
+    },
     "tarball, tmpfs": {"source": TARBALL, "filesystem": TMPFS},
     "not booted, no fragments": {"boot": None, "kconfig": []},
 }
@@ -128,6 +133,8 @@ def test_a_comment_stays_on_its_line():
 
 TOOLS = {
     "docker": 'case "$1 $2" in "image inspect") exit "${NO_IMAGE:-0}" ;; esac\n'
+    # a file is taken out of the guest's image
+    'case $1 in create) echo "container of $2"; exit ;; cp) echo "$3" >"$4"; exit ;; rm) exit ;; esac\n'
     'for word; do printf "%s\\n" "$word"; done >>"$SEEN/docker"; echo -- >>"$SEEN/docker"\n'
     'case " $* " in *" make "*" -j2 "*) exit "${BUILD_STATUS:-0}" ;; esac\n'
     # the container that packs the initramfs
@@ -237,6 +244,11 @@ def test_the_kernel_is_booted_with_its_deadline(world):
             *["qemu-system-x86_64", "-append", "console=ttyS0 panic=-1"],
         ][-7:]
     )
+
+
+def test_the_guests_busybox_comes_from_its_own_image(world):
+    world.run(made())
+    assert (world.work / "lab/busybox").read_text() == "container of sha256:89ab:/bin/busybox\n"
 
 
 def test_nothing_is_booted_after_a_failed_build_and_its_status_is_told(world):

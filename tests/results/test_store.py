@@ -19,6 +19,7 @@ from lab.model import (
     DirSource,
     Emulation,
     Finding,
+    GitSource,
     Lto,
     Make,
     Outcome,
@@ -99,6 +100,7 @@ attempts = st.builds(
 sources = (
     st.builds(DebianSource, package=texts, suite=texts)
     | st.builds(DirSource, path=texts)
+    | st.builds(GitSource, repository=texts, rev=texts)
     | st.builds(TarballSource, path=texts, sha256=texts)
 )
 cells = st.builds(

@@ -49,7 +49,16 @@ def test_an_output_directory_made_by_hand_is_judged_alike(
                 workdir="/out",
                 deadline_s=1200,
                 log="log.txt",
-                environment=(("PATH", "/usr/bin:/bin"), ("CCACHE_DIR", "/ccache"), ("HOME", "/tmp"), ("LC_ALL", "C")),
+                environment=(
+                    ("PATH", "/usr/bin:/bin"),
+                    ("CCACHE_DIR", "/ccache"),
+                    (
+                        "CCACHE_COMPILERCHECK",
+                        f"string:{build_image.id}",
+                    ),  # what the lab's own cells filled is of use here
+                    ("HOME", "/tmp"),
+                    ("LC_ALL", "C"),
+                ),
             )
             where = Place(
                 image=build_image.id,

@@ -119,6 +119,18 @@ def test_a_full_disk_is_the_labs_trouble_and_says_so(run, rows):
     assert exit_code(done) == ExitCode.LAB_FAULT
 
 
+def test_a_filesystem_that_the_kernel_lacks_is_told_before_anything_is_fetched(run, rows):
+    unknown = dataclasses.replace(rows.filesystem["xfs"], fstype="nosuchfs")
+    tables = dataclasses.replace(rows, filesystem={**rows.filesystem, "xfs": unknown})
+    seen = []
+    done = run(TINY.replace("[tmpfs]", "[xfs]"), tables=tables, sink=seen.append)
+    result = only(done)
+    assert result.outcome is Outcome.ERROR
+    assert "no filesystem of type 'nosuchfs'" in result.reason
+    assert exit_code(done) == ExitCode.LAB_FAULT
+    assert {type(event).__name__ for event in seen} <= {"Note", "RunStarted", "CellJudged"}, "a job was begun"
+
+
 def test_a_killed_compiler_is_the_labs_trouble(run):
     killed = threading.Event()
 

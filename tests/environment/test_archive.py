@@ -1,0 +1,105 @@
+"""The Debian archive: packages of a suite, and of a day, always verified."""
+
+import dataclasses
+import shutil
+
+import debian_mirror
+import pytest
+
+from lab.environment import archive
+from lab.errors import EnvironmentFault, UsageError
+from lab.settings import Settings
+
+NEEDED = ("apt-get", "dpkg-deb", "gpg")
+pytestmark = pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}")
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory):
+    """A snapshot archive with two days of one suite; yields (URL, keyring, folder)."""
+    folder = tmp_path_factory.mktemp("mirror")
+    key = debian_mirror.Key(tmp_path_factory.mktemp("key") / "home")
+    try:
+        for day, version in (("20220101", "1.0"), ("20220201", "2.0")):
+            work = tmp_path_factory.mktemp(day)
+            base = folder / "www" / f"{day}T000000Z"
+            debian_mirror.archive(base, "tiny", [("hello-lab", version)], key.sign, work)
+        with debian_mirror.served(folder / "www") as url:
+            yield url, key.keyring, folder / "www"
+    finally:
+        key.close()
+
+
+@pytest.fixture
+def settings(tmp_path, mirror):
+    return Settings(
+        cache=tmp_path / "cache",
+        results=tmp_path,
+        images=tmp_path,
+        data=tmp_path,
+        snapshot=mirror[0],
+        keyring=str(mirror[1]),
+    )
+
+
+@pytest.mark.parametrize(("day", "version"), [("20220101", "1.0"), ("20220201", "2.0")])
+def test_a_day_has_the_packages_of_that_day_though_its_index_is_out_of_date(settings, tmp_path, day, version):
+    package = archive.download("hello-lab", "tiny", tmp_path / "debs", settings, snapshot=day)
+    assert package.version == version
+    assert package.path.name == f"hello-lab_{version}_all.deb"
+
+
+def test_the_package_of_another_day_does_not_stand_in_for_the_wanted_one(settings, tmp_path):
+    archive.download("hello-lab", "tiny", tmp_path / "debs", settings, snapshot="20220201")
+    package = archive.download("hello-lab", "tiny", tmp_path / "debs", settings, snapshot="20220101")
+    assert package.path.name == "hello-lab_1.0_all.deb"
+
+
+def test_a_day_that_the_archive_does_not_have_is_told(settings, tmp_path):
+    with pytest.raises(EnvironmentFault, match="cannot read the index of suite 'tiny'") as caught:
+        archive.download("hello-lab", "tiny", tmp_path, settings, snapshot="20220301")
+    assert caught.value.finding == "infra.network"
+    assert "does not have a Release file" in str(caught.value)
+
+
+def test_without_the_setting_a_day_cannot_be_had_and_the_error_says_what_to_set(settings):
+    with pytest.raises(UsageError, match="no archive has the packages of 20220101") as caught:
+        archive.archive("tiny", dataclasses.replace(settings, snapshot=""), "20220101")
+    assert "LAB_SNAPSHOT" in caught.value.hint
+
+
+def test_an_index_that_somebody_else_signed_is_refused(settings, tmp_path):
+    other = debian_mirror.Key(tmp_path / "other")
+    other.close()
+    with pytest.raises(EnvironmentFault, match="cannot read the index"):
+        archive.download(
+            "hello-lab",
+            "tiny",
+            tmp_path / "debs",
+            dataclasses.replace(settings, keyring=str(other.keyring)),
+            snapshot="20220101",
+        )
+
+
+def test_a_package_that_was_changed_on_its_way_is_refused(settings, tmp_path, mirror):
+    work = tmp_path / "work"
+    work.mkdir()
+    key = debian_mirror.Key(tmp_path / "home")
+    base = mirror[2] / "20220401T000000Z"
+    debian_mirror.archive(base, "tiny", [("hello-lab", "3.0")], key.sign, work)
+    key.close()
+    deb = base / "pool/hello-lab_3.0_all.deb"
+    deb.write_bytes(deb.read_bytes()[:-1] + b"x")
+    with pytest.raises(EnvironmentFault, match="cannot download 'hello-lab'"):
+        archive.download(
+            "hello-lab",
+            "tiny",
+            tmp_path / "debs",
+            dataclasses.replace(settings, keyring=str(key.keyring)),
+            snapshot="20220401",
+        )
+
+
+def test_a_package_that_is_not_there_is_told(settings, tmp_path):
+    with pytest.raises(EnvironmentFault, match="no package 'no-such' in suite 'tiny'"):
+        archive.download("no-such", "tiny", tmp_path, settings, snapshot="20220101")

@@ -1,0 +1,58 @@
+"""A cross build on the real engine: another architecture's compiler, object and guest."""
+
+import json
+import textwrap
+import threading
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from lab.environment import image
+from lab.events import silent
+from lab.matrix.expand import expand
+from lab.matrix.read import read
+from lab.model import Outcome
+from lab.use import attempt, session
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+ARM64 = """
+version: 1
+name: cross
+defaults:
+  source: {debian: linux-source-6.1, suite: bookworm}
+  arch: arm64
+  toolchain: gcc-12
+  emulation: cross
+  filesystem: tmpfs
+  kconfig: [tinyconfig, lab:boot]
+  make: {targets: [lib/ctype.o]}
+"""
+
+
+def test_an_object_is_of_the_other_architecture_and_the_build_has_no_finding(real, rows, tmp_path):
+    path = tmp_path / "cross.yaml"
+    path.write_text(textwrap.dedent(ARM64))
+    matrix = read(path, rows)
+    request = session.Request(matrix=path, name=matrix.name, cells=expand(matrix))
+    done = session.run(request, real, rows, silent, threading.Event())
+    (result,) = done.results
+    assert result.outcome is Outcome.PASS, result.reason
+    assert result.attempts[0].findings == ()
+    folder = done.folder / result.attempts[0].folder
+    assert "CONFIG_SERIAL_AMBA_PL011_CONSOLE=y\n" in (folder / "config.txt").read_text()
+    commands = [json.loads(line) for line in (folder / "commands.jsonl").read_text().splitlines()]
+    (compiled,) = [one for one in commands if one["target"] == "lib/ctype.o"]
+    assert "aarch64-linux-gnu-gcc-12" in compiled["command"]
+
+
+def test_a_guests_busybox_is_static_and_of_its_architecture(engine, rows, real, tmp_path):
+    arch = rows.arch["arm64"]
+    built = image.prepare(rows.image[arch.guest], engine, real)
+    assert "busybox-static" in built.packages
+    file = tmp_path / "busybox"
+    file.write_bytes(engine.read_file(built.id, attempt.BUSYBOX))
+    with file.open("rb") as stream:
+        elf = ELFFile(stream)
+        assert elf["e_machine"] == arch.elf_machine
+        assert not [one for one in elf.iter_segments() if one["p_type"] == "PT_INTERP"]
