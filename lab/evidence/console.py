@@ -13,14 +13,12 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
-from lab.errors import LabError
 from lab.evidence import console_rows as rows
 from lab.evidence.console_frames import MODULES, TAINTED, Frame, frame, guilty, traces
 from lab.evidence.console_rows import Category, Row
-from lab.evidence.log import ANSI, BATCH_LINES, LINE_BYTES, split_lines
+from lab.evidence.log import ANSI, LINE_BYTES, file_batches, line_batches
 
 REPORT_LINES = 400
 CRASHES_LIMIT = 50
@@ -364,21 +362,15 @@ def head(text: str) -> tuple[Row | None, re.Match[str] | None]:
 def read(path: Path) -> ConsoleLog:
     """Read a console file. Raises LabError if it cannot be opened; whatever its bytes are, reading them raises nothing."""
     reader = _Reader()
-    try:
-        with path.open("rb") as stream:
-            for lines in split_lines(stream):
-                reader.take(lines)
-    except OSError as error:
-        raise LabError(f"cannot read the console {path.name!r}", facts=(("because", str(error.strerror)),)) from error
+    for lines in file_batches(path, "console"):
+        reader.take(lines)
     return reader.log()
 
 
 def read_lines(lines: Iterable[str | bytes]) -> ConsoleLog:
     """Read a console from lines, with or without their newline."""
     reader = _Reader()
-    encoded = (line.encode("utf-8", "replace") if isinstance(line, str) else line for line in lines)
-    bounded = (line[:LINE_BYTES].rstrip(b"\n") for line in encoded)
-    while batch := list(islice(bounded, BATCH_LINES)):
+    for batch in line_batches(lines):
         reader.take(batch)
     return reader.log()
 

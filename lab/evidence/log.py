@@ -292,24 +292,35 @@ def split_lines(stream: BinaryIO) -> Iterator[list[bytes]]:
         yield [rest]
 
 
+def file_batches(path: Path, what: str) -> Iterator[list[bytes]]:
+    """Yield the lines of a file in batches. Raises LabError if it cannot be opened. what: for that message."""
+    try:
+        with path.open("rb") as stream:
+            yield from split_lines(stream)
+    except OSError as error:
+        raise LabError(f"cannot read the {what} {path.name!r}", facts=(("because", str(error.strerror)),)) from error
+
+
+def line_batches(lines: Iterable[str | bytes]) -> Iterator[list[bytes]]:
+    """Yield lines, with or without their newline, in batches, each cut at LINE_BYTES."""
+    encoded = (line.encode("utf-8", "replace") if isinstance(line, str) else line for line in lines)
+    bounded = (line[:LINE_BYTES].rstrip(b"\n") for line in encoded)
+    while batch := list(islice(bounded, BATCH_LINES)):
+        yield batch
+
+
 def read(path: Path) -> BuildLog:
     """Read a log file. Raises LabError if it cannot be opened; whatever its bytes are, reading them raises nothing."""
     reader = _Reader()
-    try:
-        with path.open("rb") as stream:
-            for lines in split_lines(stream):
-                reader.take(lines)
-    except OSError as error:
-        raise LabError(f"cannot read the build log {path.name!r}", facts=(("because", str(error.strerror)),)) from error
+    for lines in file_batches(path, "build log"):
+        reader.take(lines)
     return reader.log()
 
 
 def read_lines(lines: Iterable[str | bytes]) -> BuildLog:
     """Read a log from lines, with or without their newline."""
     reader = _Reader()
-    encoded = (line.encode("utf-8", "replace") if isinstance(line, str) else line for line in lines)
-    bounded = (line[:LINE_BYTES].rstrip(b"\n") for line in encoded)
-    while batch := list(islice(bounded, BATCH_LINES)):
+    for batch in line_batches(lines):
         reader.take(batch)
     return reader.log()
 
