@@ -2,6 +2,7 @@
 
     LabError                    128   the lab could not do its work
     ├── Untestable              125   this cell cannot be judged here (git bisect: skip)
+    │   └── Impossible          125   there can be no such kernel: the cell is SKIP
     ├── EnvironmentFault        128   engine, disk, network, memory, a lost qemu
     └── UsageError              129   the request is wrong
         ├── MatrixError         129   one or many mistakes in a matrix file
@@ -56,6 +57,10 @@ class Untestable(LabError):
     """The cell cannot be judged here: it does not configure, a patch does not apply. Neither good nor bad."""
 
     exit_code = ExitCode.UNTESTABLE
+
+
+class Impossible(Untestable):
+    """What the cell is about cannot be: no such LTO in this kernel, no image for the architecture. The cell is SKIP."""
 
 
 class EnvironmentFault(LabError):

@@ -202,7 +202,8 @@ class Cell:
     """One fully decided environment. id: short, readable, stable, safe as a folder name ([a-z0-9._+-], at most 80).
 
     axes: (axis, text) of every axis, in the order of the table in docs/matrix.md: what `lab list` shows.
-    arch, toolchain, filesystem: canonical names of rows. boot: None means build only.
+    arch, toolchain, filesystem: canonical names of rows. boot: None means build only. impossible: why nothing can build it,
+    as far as that is known before anything is fetched, else "": such a cell is SKIP.
     """
 
     id: str
@@ -221,6 +222,7 @@ class Cell:
     ccache: bool
     expect: Expectation | None
     axes: tuple[tuple[str, str], ...]
+    impossible: str = ""
 
 
 # ------------------------------------------------------------------------------------------------------- what is run

@@ -33,6 +33,10 @@ class FilesystemKind(StrEnum):
     TMPFS = "tmpfs"  # mounted as it is
     LOOP = "loop"  # an image file, made by mkfs, on a loop device
     OVERLAY = "overlay"  # overlayfs, with its upper and work folder on another row's filesystem
+    COARSE = "coarse"  # FUSE: another row's filesystem with its times rounded down, by lab/data/bin/coarse-times
+
+
+BASED = (FilesystemKind.OVERLAY, FilesystemKind.COARSE)  # kinds that lie on another row
 
 
 class Purpose(StrEnum):
@@ -77,6 +81,7 @@ class Arch:
     kernel_srcarch: str  # the folder under arch/
     debian_arch: str  # dpkg's
     uname_machine: str  # uname -m
+    runs_on: tuple[str, ...] = ()  # uname -m of further machines whose kernel runs its programs by itself
     gnu_triplet: str  # prefix of cross tools, without the last dash
     qemu_user: str  # the program: qemu-x86_64
     elf_machine: str  # e_machine, by pyelftools' name: EM_X86_64
@@ -87,6 +92,8 @@ class Arch:
     console: str  # first serial port, for console=
     guest: str  # the row of images/ whose busybox is put into the initramfs
     machines: tuple[Machine, ...]
+    # first kernel (5.12) whose arch/<srcarch>/Kconfig selects ARCH_SUPPORTS_LTO_CLANG; "none": none so far; "": ask the tree
+    lto_since: str = ""
 
     def machine_named(self, name: str) -> Machine | None:
         """Return a machine by name ("" is the first), or None."""
@@ -122,11 +129,11 @@ class Filesystem:
     name: str
     kind: FilesystemKind
     fstype: str  # mount -t
-    base: str = ""  # overlay: the row of its upper and work folder
+    base: str = ""  # overlay: the row of its upper and work folder; coarse: the row whose times are rounded
     mkfs: tuple[str, ...] = ()  # argv; the image file's path is appended
     mount_options: tuple[str, ...] = ()  # mount -o
-    size_mib: int = 0  # tmpfs: size=; loop: apparent size of a sparse file; overlay: its base's counts
-    granularity_ns_min: int
+    size_mib: int = 0  # tmpfs: size=; loop: apparent size of a sparse file; overlay, coarse: its base's counts
+    granularity_ns_min: int  # coarse: min and max are the step that times are rounded down to
     granularity_ns_max: int
     note: str = ""
 
@@ -173,7 +180,7 @@ class Tables:
         return self.filesystem.get(name)
 
     def base_of(self, filesystem: Filesystem) -> Filesystem | None:
-        """Return the row that an overlay lies on, None for any other kind."""
+        """Return the row that a filesystem lies on (overlay, coarse), None for any other kind."""
         return self.filesystem.get(filesystem.base)
 
     def uses_loop(self, filesystem: Filesystem) -> bool:
@@ -388,6 +395,8 @@ def _check_arch(arch: Arch, tables: Tables, files: _Files) -> None:
         files.complain(arch, f"arch {arch.name!r} names an unknown image {arch.guest!r}")
     elif guest.purpose is not Purpose.GUEST or guest.debian_arch != arch.debian_arch:
         files.complain(arch, f"arch {arch.name!r} names {arch.guest!r}, which is no image for its guests")
+    if not re.fullmatch(r"(none|[0-9]+\.[0-9]+)?", arch.lto_since):
+        files.complain(arch, f"arch {arch.name!r}: lto_since must be a kernel version such as '5.12', or 'none'")
     if not arch.machines:
         files.complain(arch, f"arch {arch.name!r} has no machine")
     for machine in arch.machines:
@@ -422,17 +431,21 @@ def _check_filesystem(filesystem: Filesystem, tables: Tables, files: _Files) -> 
     if (filesystem.kind is FilesystemKind.LOOP) != bool(filesystem.mkfs):
         files.complain(filesystem, f"filesystem {filesystem.name!r}: kind 'loop' needs mkfs, and no other kind has it")
     base = tables.filesystem.get(filesystem.base)
-    if filesystem.kind is not FilesystemKind.OVERLAY:
+    if filesystem.kind not in BASED:
         if filesystem.base:
-            files.complain(filesystem, f"filesystem {filesystem.name!r}: only kind 'overlay' has a base")
+            files.complain(filesystem, f"filesystem {filesystem.name!r}: only kinds 'overlay' and 'coarse' have a base")
         if not filesystem.size_mib:
             files.complain(filesystem, f"filesystem {filesystem.name!r} lacks 'size_mib'")
-    elif base is None or base.kind is FilesystemKind.OVERLAY:
+    elif base is None or base.kind in BASED:
         files.complain(
             filesystem, f"filesystem {filesystem.name!r}: base {filesystem.base!r} must be a row without base"
         )
     if filesystem.granularity_ns_min > filesystem.granularity_ns_max:
         files.complain(filesystem, f"filesystem {filesystem.name!r}: granularity_ns_min exceeds granularity_ns_max")
+    elif filesystem.kind is FilesystemKind.COARSE and filesystem.granularity_ns_min != filesystem.granularity_ns_max:
+        files.complain(
+            filesystem, f"filesystem {filesystem.name!r}: kind 'coarse' has one step, as granularity_ns_min and _max"
+        )
 
 
 def _is_day(text: str) -> bool:

@@ -42,6 +42,15 @@ def test_an_unknown_cell_is_told_with_what_is_known(capsys):
     assert "x86_64-gcc-12-tmpfs" in said
 
 
+@pytest.mark.parametrize(
+    "words", [["build"], ["build", "gcc-99"], ["build", "--all", "x"], ["show", "gcc-99"]], ids=" ".join
+)
+def test_images_are_named_or_all_are_wanted_and_an_unknown_one_is_usage(words, capsys):
+    assert lab("image", *words) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert "hint" in said or "exclude each other" in said
+
+
 def test_list_prints_its_contract(capsys):
     assert lab("list", QUICKSTART, "--json") == 0
     document = json.loads(capsys.readouterr().out)

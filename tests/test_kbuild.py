@@ -146,7 +146,14 @@ def crossed(arch: str, toolchain: str, **changes) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("arch", "triplet"),
-    [("arm64", "aarch64-linux-gnu"), ("armhf", "arm-linux-gnueabihf"), ("i386", "i686-linux-gnu")],
+    [
+        ("arm64", "aarch64-linux-gnu"),
+        ("armhf", "arm-linux-gnueabihf"),
+        ("i386", "i686-linux-gnu"),
+        ("riscv64", "riscv64-linux-gnu"),
+        ("ppc64le", "powerpc64le-linux-gnu"),
+        ("s390x", "s390x-linux-gnu"),
+    ],
 )
 def test_a_cross_build_with_gcc_has_the_architectures_compiler_and_tools(arch, triplet):
     assert crossed(arch, "gcc-12") == {

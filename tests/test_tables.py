@@ -126,6 +126,42 @@ def test_every_compiler_is_in_its_images(ours):
             assert wanted <= set(ours.image[name].packages), (toolchain.name, key)
 
 
+GCC = ("gcc-10", "gcc-11", "gcc-12", "gcc-13", "gcc-14", "gcc-15", "gcc-16")
+LLVM = ("14", "15", "16", "19", "21", "22")
+SERVED = {
+    (Emulation.NATIVE, "x86_64"),
+    (Emulation.CROSS, "arm64"),
+    (Emulation.CROSS, "armhf"),
+    (Emulation.CROSS, "i386"),
+}
+
+
+def test_every_compiler_serves_x86_64_and_crosses_to_three_architectures(ours):
+    for name in (*GCC, *(f"{family}-{version}" for family in ("clang", "llvm") for version in LLVM)):
+        row = ours.toolchain[name]
+        assert {key for key in SERVED if row.image_for(*key)} == SERVED, name
+
+
+def test_clang_and_llvm_of_one_version_share_an_image_with_gnu_binutils_of_each_target(ours):
+    for version in LLVM:
+        clang, llvm = ours.toolchain[f"clang-{version}"], ours.toolchain[f"llvm-{version}"]
+        (name,) = {*clang.images.values(), *llvm.images.values()}
+        crossed = {ours.arch[arch].gnu_triplet for emulation, arch in SERVED if emulation is Emulation.CROSS}
+        assert {f"binutils-{triplet}" for triplet in crossed} <= set(ours.image[name].packages), version
+
+
+def test_every_llvm_has_both_kinds_of_lto_and_clang_with_binutils_none(ours):
+    for version in LLVM:
+        assert ours.toolchain[f"llvm-{version}"].lto == (Lto.NONE, Lto.THIN, Lto.FULL)
+        assert ours.toolchain[f"clang-{version}"].lto == (Lto.NONE,)
+
+
+def test_a_native_gcc_image_has_no_cross_compiler(ours):
+    for name in GCC:
+        packages = ours.image[ours.toolchain[name].image_for(Emulation.NATIVE, "x86_64")].packages
+        assert [package for package in packages if package.startswith(f"{name}-")] == [], name
+
+
 def test_every_architecture_has_a_guest_of_its_own_architecture(ours):
     for arch in ours.arch.values():
         guest = ours.image[arch.guest]
@@ -192,18 +228,28 @@ def test_a_missing_table_is_a_mistake_and_no_traceback(copy):
     [
         ("base: ext4-128", "base: overlay", "'overlay-ext4-128': base 'overlay' must be a row without base"),
         ("base: ext4-128", "base: ext5", "'overlay-ext4-128': base 'ext5' must be a row without base"),
-        ("  fstype: xfs\n", "  fstype: xfs\n  base: tmpfs\n", "'xfs': only kind 'overlay' has a base"),
+        ("  fstype: xfs\n", "  fstype: xfs\n  base: tmpfs\n", "'xfs': only kinds 'overlay' and 'coarse' have a base"),
+        (
+            "base: tmpfs\n  mount_options: [nosuid, nodev]\n",
+            "mount_options: []\n",
+            "'fuse-2s': base '' must be a row without base",
+        ),
+        (
+            "granularity_ns_min: 2000000000",
+            "granularity_ns_min: 1",
+            "'fuse-2s': kind 'coarse' has one step, as granularity_ns_min and _max",
+        ),
         ("  size_mib: 3072\n", "", "'tmpfs' lacks 'size_mib'"),
     ],
 )
-def test_only_an_overlay_lies_on_another_row(copy, old, new, complaint):
+def test_what_a_row_lies_on_is_looked_up(copy, old, new, complaint):
     spoil(copy[0] / "filesystem.yaml", old, new)
     assert [one.split(": filesystem ")[-1] for one in mistakes(copy)] == [complaint]
 
 
 def test_an_overlay_on_a_loop_device_needs_one(ours):
     wanted = {name for name, row in ours.filesystem.items() if ours.uses_loop(row)}
-    assert set(ours.filesystem) - wanted == {"tmpfs", "overlay"}
+    assert set(ours.filesystem) - wanted == {"tmpfs", "overlay", "fuse-2s"}
     assert "overlay-ext4-128" in wanted
 
 

@@ -15,7 +15,7 @@ from lab.evidence import autoksyms
 from lab.evidence.bundle import Evidence
 from lab.evidence.exports import ko_path
 from lab.evidence.log_facts import ModpostKind, ModpostLine
-from lab.evidence.mtimes import shared_tick, span, utc
+from lab.evidence.mtimes import shared_tick, span, tick_name, utc
 from lab.evidence.objects import ObjectFacts
 from lab.evidence.text import clean, cut_off
 from lab.model import Finding, NotApplicable, Severity, Span
@@ -255,6 +255,7 @@ def _stale_reasons(symbol: str, stale: autoksyms.StaleExport, evidence: Evidence
     shared = shared_tick(mine, its, granularity_ns)
     exact = f"times here are exact to {span(granularity_ns)}"
     if shared is not None:
-        yield f"it carries the same second as its dependency '{clean(dependency)}', {shared} ({exact}): make saw nothing to do"
+        same = f"same {tick_name(granularity_ns)} as its dependency '{clean(dependency)}', {shared}"
+        yield f"it carries the {same} ({exact}): make saw nothing to do"
     else:
         yield f"it is of {utc(mine)}, its dependency '{clean(dependency)}' of {utc(its)} ({exact})"

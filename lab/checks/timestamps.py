@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lab.evidence import autoksyms, race
 from lab.evidence.bundle import Evidence
 from lab.evidence.commands import KSYM_FOLDERS
-from lab.evidence.mtimes import SECOND_NS, is_coarse, shared_tick, span, tick, utc
+from lab.evidence.mtimes import SECOND_NS, is_coarse, shared_tick, span, tick, tick_name, utc
 from lab.evidence.text import clean
 from lab.evidence.writes import has_gap, times_of_changes
 from lab.model import Finding, NotApplicable, Severity, Span
@@ -213,11 +213,13 @@ def _tie_message(pair: race.Pair, found: _Race) -> str:
     times = [utc(_whole(time_ns, found)) for time_ns in (pair.object_time_ns, pair.dependency_time_ns)]
     after = "after" if not found.recorded or pair.apart_ns is None else f"{span(pair.apart_ns)} after"
     if pair.hit:
-        return f"make could not see that {dependency} was written {after} {target}: same second {times[1]} ({exact})"
+        same = f"same {tick_name(found.granularity_ns)} {times[1]}"
+        return f"make could not see that {dependency} was written {after} {target}: {same} ({exact})"
     if not found.recorded:
         return f"nothing makes {dependency} ({times[1]}) newer than the first {target}, now of {times[0]} ({exact})"
+    ticks = "two seconds" if found.granularity_ns == SECOND_NS else f"two ticks of {span(found.granularity_ns)}"
     seconds = f"{times[0]} and {times[1]}"
-    return f"{dependency} was written {after} {target}, and only luck put that into two seconds, {seconds} ({exact})"
+    return f"{dependency} was written {after} {target}, and only luck put that into {ticks}, {seconds} ({exact})"
 
 
 def _whole(time_ns: int, found: _Race) -> int:
@@ -311,7 +313,7 @@ def _times_of(one: autoksyms.StaleExport, shared: str | None, granularity_ns: in
     dependency = f"its dependency '{clean(one.dependency)}'" if one.dependency else "its dependency file"
     exact = f"times here are exact to {span(granularity_ns)}"
     if shared is not None:
-        return f"it carries the same second as {dependency}, {shared}; {exact}"
+        return f"it carries the same {tick_name(granularity_ns)} as {dependency}, {shared}; {exact}"
     if one.object_time_ns is None or one.dependency_time_ns is None:
         return f"{dependency} has no time that could be compared"
     return f"it is of {utc(one.object_time_ns)}, {dependency} of {utc(one.dependency_time_ns)}; {exact}"

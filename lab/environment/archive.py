@@ -10,6 +10,7 @@ Source: sources.list(5), apt.conf(5), apt-get(8) "indextargets".
 from __future__ import annotations
 
 import fcntl
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,17 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 UPDATE_DEADLINE_S = 300.0
 DOWNLOAD_DEADLINE_S = 1800.0
 INDEX_FRESH_S = 12 * 3600.0
+REASONS_AT_MOST = 6
+# What apt and mmdebstrap say after the reason, or instead of one.
+_NO_REASON = re.compile(
+    r"setup failed|apt-get .* failed$|mmdebstrap failed|Some index files failed|Unable to fetch some archives|Unable to correct"
+)
+_UNREACHABLE = re.compile(
+    r"Could not connect|Could not resolve|Temporary failure resolving|timed out|Connection (?:failed|refused)"
+)
+_STALE = re.compile(r"Hash Sum mismatch|unexpected size|not valid yet|is expired|Mirror sync in progress")
+_ADDRESS = re.compile(r" *\[IP: .*?\]")
+_LACKING = re.compile(r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +133,22 @@ def _downloaded(package: str, where: Archive, folder: Path, settings: Settings) 
     found = sorted(folder.glob(f"{package}_*.deb"))
     if not done.ok or not found:
         raise EnvironmentFault(
-            f"cannot download {package!r}", finding="infra.network", facts=(("apt-get", done.last_line),)
+            f"cannot download {package!r}",
+            finding="infra.disk-full" if "No space left on device" in done.output else "infra.network",
+            facts=complaint(done.output, done.last_line).facts,
         )
     return Package(name=package, version=candidate, path=found[-1])
+
+
+def freshness(settings: Settings) -> tuple[str, ...]:
+    """Return apt.conf lines with which this machine's apt takes indexes that are past their Valid-Until, () if it does not.
+
+    Who says so to his apt has a mirror that lags behind; what makes images must not be stricter than what fetches sources.
+    Source: apt.conf(5), Acquire::Check-Valid-Until.
+    """
+    argv = ["apt-config", "shell", "CHECKED", "Acquire::Check-Valid-Until/b"]
+    told = proc.run(argv, deadline_s=60, environment=dict(settings.environment))
+    return ('Acquire::Check-Valid-Until "false"',) if "'false'" in told.output else ()
 
 
 def refresh(suite: str, settings: Settings) -> None:
@@ -195,19 +220,57 @@ def _private_apt(where: Archive, settings: Settings) -> tuple[str, ...]:
                 ["apt-get", *options, "update"], deadline_s=UPDATE_DEADLINE_S, environment=dict(settings.environment)
             )
             if not done.ok:
+                unknown = ": the archive has no such suite" if "does not have a Release file" in done.output else ""
                 raise EnvironmentFault(
-                    f"cannot read the index of suite {where.suite!r}",
+                    f"cannot read the index of suite {where.suite!r}{unknown}",
                     finding="infra.network",
-                    facts=(("apt-get", _telling(done)),),
+                    facts=complaint(done.output, done.last_line).facts,
                     hint="a suite that has left the mirror is on another: LAB_MIRROR names it",
                 )
             stamp.touch()
     return options
 
 
-def _telling(done: proc.Completed) -> str:
-    """Return apt's first error, else its last word."""
-    return next((line for line in done.output.splitlines() if line.startswith("E:")), done.last_line)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """Why apt could not do its work. facts: (label, text), one a cause. network: the archive's doing, not the request's."""
+
+    facts: tuple[tuple[str, str], ...]
+    network: bool
+
+
+def complaint(output: str, last: str = "") -> Complaint:
+    """Return the causes in what apt or mmdebstrap said, each once, packages first. last: what to say if there is none.
+
+    A host that does not answer is told once, not once for each of its files. Source: apt-pkg/acquire-item.cc for the texts.
+    """
+    rows: dict[tuple[str, str], None] = {}
+    for line in output.splitlines():
+        text = " ".join(line.removeprefix("E: ").split())
+        if match := re.match(r"\s*(\S+) : (Depends|Conflicts|Breaks|PreDepends): (.*)", line):
+            rows["package", f"{match[1]} {match[2].lower()} {' '.join(match[3].split())}"] = None
+        if not line.startswith("E: ") or _NO_REASON.search(text):
+            continue
+        fetched = re.match(r"Failed to fetch (\S+) (.*)", text)
+        if match := _LACKING.search(text):
+            rows["package", f"{match[1] or match[2]}: the suite has none of this name for the architecture"] = None
+        elif fetched and (match := _UNREACHABLE.search(fetched[2])):
+            rows["host", f"{_host(fetched[1])} does not answer: {match[0]}"] = None
+        elif fetched:
+            why = _ADDRESS.sub("", fetched[2])
+            rows["file", f"{fetched[1]}: {why}"] = None
+        else:
+            rows["archive" if _STALE.search(text) or "epository" in text else "apt", text] = None
+    facts = sorted(rows, key=lambda row: row[0] != "package")
+    more = len(facts) - REASONS_AT_MOST
+    shown = (*facts[:REASONS_AT_MOST], *([("and", f"{more} more")] if more > 0 else []))
+    network = bool(facts) and all(label in ("host", "file", "archive") for label, _ in facts)
+    return Complaint(facts=shown or (("said", last),), network=network)
+
+
+def _host(url: str) -> str:
+    """Return the host of a URL, with its port."""
+    return url.partition("://")[2].partition("/")[0] or url
 
 
 def _age_s(path: Path) -> float:

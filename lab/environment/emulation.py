@@ -21,6 +21,7 @@ from lab import proc
 from lab.environment.engine import Engine, Mount
 from lab.environment.image import BuiltImage, Say
 from lab.errors import EnvironmentFault
+from lab.model import Emulation
 from lab.settings import Settings
 from lab.tables import Arch, Image
 
@@ -32,13 +33,25 @@ _MERGED = re.compile(r"/(?:bin|sbin|lib[a-z0-9]*)(?=/|$)")
 _UPSTREAM = re.compile(r"(?:[0-9]+:)?(.+?)(?:-[^-]*)?")
 
 
-def obstacle(arch: Arch, *, machine: str, binfmt: Path = BINFMT) -> EnvironmentFault | None:
-    """Return why this host cannot run programs of an architecture, None if it can. machine: of the host, as uname -m.
+def runs_natively(arch: Arch, machine: str) -> bool:
+    """Whether a kernel runs programs of an architecture by itself. machine: of the host, as uname -m."""
+    return machine == arch.uname_machine or machine in arch.runs_on
+
+
+def obstacle(arch: Arch, how: Emulation, *, machine: str, binfmt: Path = BINFMT) -> EnvironmentFault | None:
+    """Return why this host cannot run the programs of a cell's container, None if it can. machine: of the host, as uname -m.
 
     The handler must be enabled and hold its interpreter open (flag F): in a container there is no file of that name.
     """
-    if arch.uname_machine == machine:
+    if how is Emulation.CROSS or runs_natively(arch, machine):
         return None
+    if how is Emulation.NATIVE:  # a handler would run it, too, and nobody would know that it was emulated
+        return EnvironmentFault(
+            f"this machine does not run programs of {arch.name!r} by itself",
+            finding="infra.binfmt",
+            facts=(("uname -m", machine), ("runs on", ", ".join((arch.uname_machine, *arch.runs_on)))),
+            hint="`emulation: cross` or `emulated` builds for another machine (docs/matrix.md)",
+        )
     handler = binfmt / arch.qemu_user
     try:
         lines = handler.read_text(errors="replace").splitlines()
@@ -118,7 +131,8 @@ def check_versions(foreign: BuiltImage, tools: BuiltImage) -> None:
             f"the native tools of {tools.name!r} are of other versions than those of {foreign.name!r}",
             finding="infra.image",
             facts=tuple((name, f"{own}, native {native}") for name, own, native in unequal[:5]),
-            hint=f"build both again: lab image prune; lab image build {foreign.name} {tools.name}",
+            # `lab image prune` leaves them alone: their definitions are what they were
+            hint=f"build both again: docker rmi {foreign.tag} {tools.tag}; lab image build {foreign.name} {tools.name}",
         )
 
 

@@ -132,19 +132,25 @@ class Engine:
             self._client.images.remove(name, force=True)
 
     def read_file(self, image: str, path: str, *, limit: int = 16 << 20) -> bytes:
-        """Return the bytes of one regular file of an image, without running anything of it."""
+        """Return the bytes of one regular file of an image, without running anything of it.
+
+        Raises EnvironmentFault infra.image if the image has none of that name.
+        """
+        lacking = EnvironmentFault(f"image {image!r} has no regular file {path!r}", finding="infra.image")
         with _engine_trouble(f"read {path!r} from an image"):
             container = self._client.api.create_container(image, ["/nothing"], labels={LABEL: this_process()})
             try:
                 chunks, _ = self._client.api.get_archive(container["Id"], path)
                 data = b"".join(_bounded(chunks, limit))
+            except docker.errors.NotFound as error:
+                raise lacking from error
             finally:
                 self._client.api.remove_container(container["Id"], force=True)
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             member = archive.next()
             stream = archive.extractfile(member) if member else None
             if stream is None:
-                raise EnvironmentFault(f"image {image!r} has no regular file {path!r}")
+                raise lacking
             return stream.read()
 
     def export(self, image: str, archive: Path) -> None:

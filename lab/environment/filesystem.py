@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import proc
+from lab.environment import coarse
 from lab.environment.engine import Engine, Mount, Place, owner_is_alive
 from lab.errors import EnvironmentFault
 from lab.model import Step
@@ -26,6 +27,15 @@ from lab.tables import Filesystem, FilesystemKind
 MOUNT_DEADLINE_S = 60.0
 MKFS_DEADLINE_S = 120.0
 TICKS_WANTED = 3  # changes of the clock seen before its step is believed
+STEPS_NS = (
+    1,
+    10,
+    100,
+    1_000,
+    1_000_000,
+    10_000_000,
+    *(s * 10**9 for s in (1, 2, 4, 10, 60)),
+)  # stored ones, told apart
 TICK_PATIENCE_S = 2.5  # longest wait for them: coarse clocks step once a second, or every two
 
 
@@ -49,7 +59,8 @@ class Granularity:
 class Scratch:
     """A folder for one attempt, locked while its lab lives.
 
-    out: mount point; base: mount point of what an overlay lies on; lab: what /lab shows; disk.img: of a loop device.
+    out: mount point; base: mount point of what an overlay or a FUSE layer lies on; lab: what /lab shows; disk.img: of a loop
+    device. watched: where the order of writes is seen, with the same paths as under out.
     """
 
     def __init__(self, folder: Path, lock: int) -> None:
@@ -57,6 +68,7 @@ class Scratch:
         self.out = folder / "out"
         self.base = folder / "base"
         self.lab = folder / "lab"
+        self.watched = self.out
 
     @property
     def owner(self) -> str:
@@ -87,7 +99,7 @@ def scratch(name: str, settings: Settings, engine: Engine, image: str) -> Iterat
 def mounted(
     row: Filesystem, place: Scratch, settings: Settings, engine: Engine, image: str, base: Filesystem | None = None
 ) -> Iterator[Granularity]:
-    """Lay the row's filesystem under place.out and yield its measured granularity. base: the row an overlay lies on.
+    """Lay the row's filesystem under place.out and yield its measured granularity. base: the row it lies on.
 
     Raises EnvironmentFault when it cannot be made or mounted, or when what is measured contradicts the row's promise.
     """
@@ -97,8 +109,18 @@ def mounted(
     if base is not None:
         place.base.mkdir()
         _mount(base, place, "base", settings, engine, image)
-    _mount(row, place, "out", settings, engine, image)
-    measured = measure(place.out)
+    with contextlib.ExitStack() as stack:
+        if row.kind is FilesystemKind.COARSE:
+            place.watched = place.base  # a FUSE mount has no f_fsid, and fanotify refuses it (fanotify_mark(2), ENODEV)
+            stack.enter_context(coarse.shown(row, place.folder, settings, engine, image))
+        else:
+            _mount(row, place, "out", settings, engine, image)
+        yield _measured(row, place.out)
+
+
+def _measured(row: Filesystem, out: Path) -> Granularity:
+    """Measure a mounted row, and hold its promise against that."""
+    measured = measure(out)
     if not row.granularity_ns_min <= measured.effective_ns <= row.granularity_ns_max:
         raise EnvironmentFault(
             f"filesystem {row.name!r} does not keep time as its row promises",
@@ -108,10 +130,12 @@ def mounted(
                 ("promised", f"{row.granularity_ns_min} … {row.granularity_ns_max} ns"),
             ),
         )
-    yield measured
+    return measured
 
 
-def obstacle(row: Filesystem, kernel: Path = Path("/proc/filesystems")) -> EnvironmentFault | None:
+def obstacle(
+    row: Filesystem, kernel: Path = Path("/proc/filesystems"), fuse: Path = coarse.DEVICE
+) -> EnvironmentFault | None:
     """Return why a row cannot be mounted on this machine at all, None if nothing speaks against it.
 
     Asked before anything is built. A type that the kernel would load as a module counts as known. Source: proc(5),
@@ -131,6 +155,13 @@ def obstacle(row: Filesystem, kernel: Path = Path("/proc/filesystems")) -> Envir
             finding="infra.mount",
             facts=(("asked", "/dev/loop-control, /proc/misc"),),
             hint="`lab doctor --fix` loads the loop driver",
+        )
+    if row.kind is FilesystemKind.COARSE and not fuse.exists():
+        return EnvironmentFault(
+            f"filesystem {row.name!r} needs FUSE, and this machine has no {str(fuse)!r}",
+            finding="infra.mount",
+            facts=(("asked", str(fuse)),),
+            hint="`lab doctor --fix` loads the driver",
         )
     return None
 
@@ -181,13 +212,10 @@ def measure(folder: Path) -> Granularity:
 
 def _stored_ns(probe: Path) -> int:
     """Set times that no coarse filesystem can hold and see what is left of them."""
-    odd_second = 1_700_000_001
-    os.utime(probe, ns=(0, odd_second * 1_000_000_000 + 123_456_789))
-    got = probe.stat().st_mtime_ns - (odd_second - 1) * 1_000_000_000  # 1123456789 if nothing is lost
-    for step in (1, 10, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000):
-        if got == 1_123_456_789 // step * step:
-            return step
-    return 2_000_000_000
+    wanted = 1_699_999_979_123_456_789  # the last second of a minute: no two steps leave the same
+    os.utime(probe, ns=(0, wanted))
+    got = probe.stat().st_mtime_ns
+    return next((step for step in STEPS_NS if got == wanted // step * step), STEPS_NS[-1])
 
 
 def _tick_ns(probe: Path) -> int:

@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from lab import proc
 from lab.errors import EnvironmentFault, UsageError
@@ -86,6 +87,14 @@ def clone(source: GitSource, settings: Settings) -> Clone:
         (made.folder / "info").mkdir(exist_ok=True)
         (made.folder / "info/attributes").write_text(ATTRIBUTES)
     return made
+
+
+def check_place(source: GitSource) -> None:
+    """Raise UsageError if a repository that should be on this machine is not. Asks no network, runs nothing."""
+    if "://" not in source.repository:
+        _objects(source)
+    elif source.repository.startswith("file://") and not Path(unquote(source.repository[7:])).exists():
+        raise UsageError(f"no such git repository: {source.repository!r}")
 
 
 def commit_of(source: GitSource, where: Clone, settings: Settings) -> str:
@@ -174,7 +183,9 @@ def _objects(source: GitSource) -> Path:
     """
     path = Path(source.repository)
     if not path.exists():
-        raise UsageError(f"no such git repository: {source.repository!r}")
+        raise UsageError(
+            f"no such git repository: {source.repository!r}", hint="a relative path starts at the matrix' folder"
+        )
     folder = path / ".git" if (path / ".git").exists() else path
     try:
         if folder.is_file():
@@ -220,7 +231,9 @@ def _fetch(source: GitSource, where: Clone, commit: str, name: str, settings: Se
         told = _git(where, settings, *words, deadline_s=FETCH_DEADLINE_S)
         if told.ok and _has(where, commit, settings):
             return
-    if re.search(r"not our ref|couldn't find remote ref|unadvertised object", told.output):
+    if re.search(r"unadvertised object|dumb http transport", told.output):
+        raise _no_revision(source, "this server gives no commit by its hash alone: name a tag or a branch that has it")
+    if re.search(r"not our ref|couldn't find remote ref", told.output):
         raise _no_revision(source, "")
     raise _unreachable(source, told)
 

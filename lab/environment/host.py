@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import proc
-from lab.environment import archive, engine
+from lab.environment import archive, coarse, engine
 from lab.errors import EnvironmentFault, LabError
 from lab.settings import Settings
 
@@ -51,7 +51,8 @@ class Capability:
 def examine(settings: Settings) -> tuple[Capability, ...]:
     """Try everything that needs no image and return what was found, in the order in which fixes must run."""
     return tuple(
-        probe(settings) for probe in (_tools, _mirror, _engine, _mounts, _loops, _write_order, _binfmt, _disk, _memory)
+        probe(settings)
+        for probe in (_tools, _mirror, _engine, _mounts, _loops, _fuse, _write_order, _binfmt, _disk, _memory)
     )
 
 
@@ -175,6 +176,20 @@ def _loops(settings: Settings) -> Capability:
     done = proc.run(["losetup", "--find"], deadline_s=30)
     return Capability(
         name="loop", ok=done.ok, needed=True, detail=f"next is {done.last_line}" if done.ok else done.last_line
+    )
+
+
+def _fuse(settings: Settings) -> Capability:
+    """Look for FUSE's device; rows of kind `coarse` need it."""
+    there = coarse.DEVICE.exists()
+    fix = Fix(argv=("modprobe", "fuse"), why="load FUSE")
+    return Capability(
+        name="fuse",
+        ok=there,
+        needed=False,
+        detail=f"{coarse.DEVICE} is there" if there else f"no {coarse.DEVICE}",
+        fixes=() if there else (fix,),
+        hint="" if there else "without it, no filesystem with steps of two seconds",
     )
 
 

@@ -16,18 +16,19 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import proc
 from lab.environment import archive as apt
 from lab.environment import cache
-from lab.environment.cache import Holds, locked
+from lab.environment.cache import Entry, Holds, locked
 from lab.environment.engine import Engine, ImageFacts
 from lab.errors import EnvironmentFault
 from lab.settings import Settings
@@ -45,14 +46,16 @@ INSTALLED = (
     "--dpkgopt=path-exclude=/usr/share/locale/*",
     # the mount helper and qemu need these to exist; a read-only root cannot make them later
     "--customize-hook=mkdir -p $1/src $1/out $1/lab $1/ccache $1/boot-in",
-    "--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/*.bin",
 )
+TIDIED = ("--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/*.bin",)
 UNPACKED = (
     # runs nothing of the packages, so the host needs no emulator for them
     "--variant=extract",
     # dpkg does not run either, and _packages() asks its database
     """--extract-hook=for deb in "$1"/var/cache/apt/archives/*.deb; do dpkg-deb -f "$deb"; """
     """echo "Status: install ok unpacked"; echo; done >"$1/var/lib/dpkg/status\"""",
+    # base-files, which brings the links of a merged /usr since trixie, is not among the packages
+    """--extract-hook=[ -e "$1/bin" ] || ln -s usr/bin "$1/bin\"""",
 )
 DEBS_AT_MOST = 6 << 30  # bytes of packages kept for one suite and architecture; beyond that they are fetched anew
 VARIANT = {Purpose.GUEST: UNPACKED}  # all others: INSTALLED
@@ -61,7 +64,11 @@ GO_ARCHITECTURE = {"armhf": "arm", "i386": "386", "ppc64el": "ppc64le"}  # dpkg'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """An image that the engine has. packages: name -> version, as dpkg says inside."""
+    """An image that the engine has. packages: name -> version, as dpkg says inside.
+
+    snapshot: the day of the archive that was asked for, "" for the day it was built. releases: codename -> Date of each index
+    that apt read, {} of images from before this was noted.
+    """
 
     name: str
     key: str
@@ -69,6 +76,9 @@ class BuiltImage:
     id: str
     packages: dict[str, str]
     bytes: int = 0
+    suite: str = ""
+    snapshot: str = ""
+    releases: dict[str, str] = field(default_factory=dict)
 
 
 Say = Callable[[str], None]  # one line of progress for people
@@ -103,6 +113,15 @@ def find(image: Image, engine: Engine) -> BuiltImage | None:
 def listed(engine: Engine) -> tuple[BuiltImage, ...]:
     """Return every image of ours that the engine has, also those whose definition has changed since."""
     return tuple(_built(dict(facts.labels)[LABEL], facts) for facts in engine.images(LABEL))
+
+
+def removed(built: BuiltImage, engine: Engine, settings: Settings) -> bool:
+    """Remove an image unless a living lab holds it; returns whether it is gone."""
+    entry = Entry(kind=cache.IMAGES, name=built.key, used_at_s=0.0)
+    with cache.alone(settings, entry) as nobody:
+        if nobody:
+            engine.remove_image(built.id)
+        return nobody
 
 
 def prepare(
@@ -161,13 +180,37 @@ def _sharing(debs: Path) -> tuple[str, ...]:
     )
 
 
+def _keeping_releases(folder: Path, stage: str) -> tuple[str, ...]:
+    """Return mmdebstrap's options that leave the signed indexes which apt used in a folder: they have a date.
+
+    stage: of the hooks; the variant that only unpacks never comes to "customize".
+    """
+    folder.mkdir()
+    return (
+        f'--{stage}-hook=mkdir "$1"/.lab-releases; cp "$1"/var/lib/apt/lists/*Release "$1"/.lab-releases/',
+        f"--{stage}-hook=sync-out /.lab-releases {shlex.quote(str(folder))}",
+        f'--{stage}-hook=rm -rf "$1"/.lab-releases',
+    )
+
+
+def _releases(folder: Path) -> dict[str, str]:
+    """Return the Date of each index by its codename: the state of the archive that the packages are from.
+
+    Source: deb822(5); https://wiki.debian.org/DebianRepository/Format, "Date, Valid-Until".
+    """
+    found = {}
+    for path in sorted(folder.glob("*Release")):
+        fields = dict(re.findall(r"^(Codename|Suite|Date): *(.+?) *$", path.read_text(errors="replace")[:16384], re.M))
+        found[fields.get("Codename") or fields.get("Suite", path.name)] = fields.get("Date", "")
+    return found
+
+
 def _layer(image: Image, folder: Path, debs: Path, settings: Settings) -> Path:
     layer = folder / "layer.tar"
     where = apt.archive(image.suite, settings, image.snapshot)
     variant = VARIANT.get(image.purpose, INSTALLED)
     argv = [
-        "mmdebstrap",
-        "--quiet",
+        "mmdebstrap",  # not --quiet: it would swallow apt's reasons
         *variant,
         # an image that is only unpacked takes all packages that lie there, so it must not see those of others
         *(_sharing(debs) if variant is INSTALLED else ()),
@@ -175,7 +218,10 @@ def _layer(image: Image, folder: Path, debs: Path, settings: Settings) -> Path:
         f"--architectures={image.debian_arch}",
         f"--include={','.join(image.packages)}",
         '--aptopt=Acquire::Retries "3"',
+        *(f"--aptopt={line}" for line in apt.freshness(settings)),
         *(f"--customize-hook=mkdir -p $1{folder}" for folder in image.folders),
+        *_keeping_releases(folder / "releases", "customize" if variant is INSTALLED else "extract"),
+        *(TIDIED if variant is INSTALLED else ()),
         # the mirror's name is nothing of the image's: the same packages from another one make the same image
         "--customize-hook=rm -rf $1/etc/apt/sources.list $1/etc/apt/sources.list.d/*",
         image.suite,
@@ -186,13 +232,21 @@ def _layer(image: Image, folder: Path, debs: Path, settings: Settings) -> Path:
     done = proc.run(argv, deadline_s=BUILD_DEADLINE_S, environment=environment)
     if done.ok:
         return layer
-    lines = [line for line in done.output.splitlines() if line.startswith("E:")] or [done.last_line]
-    full = "No space left on device" in done.output
-    raise EnvironmentFault(
-        f"cannot build image {image.name!r}: mmdebstrap exited {done.status}",
-        finding="infra.disk-full" if full else "infra.image",
-        facts=tuple(("said", line) for line in lines[:3]),
-        hint="`lab doctor` shows whether the mirror answers",
+    raise _fault(image, done)
+
+
+def _fault(image: Image, done: proc.Completed) -> EnvironmentFault:
+    """Return why an image could not be built, in apt's words."""
+    told = apt.complaint(done.output, done.last_line)
+    of_suite = f"{image.suite}/{image.debian_arch}" + (f" of {image.snapshot}" if image.snapshot else "")
+    finding, hint = "infra.image", f"see images/{image.name}.yaml, and whether {of_suite} has such packages"
+    if "No space left on device" in done.output:
+        finding, hint = "infra.disk-full", "`lab clean --caches`, or set LAB_CACHE to a larger disk"
+    elif told.network:
+        finding, hint = "infra.network", "`lab doctor` shows whether the mirror answers; LAB_MIRROR names another"
+    how = f"no end within {BUILD_DEADLINE_S:.0f} s" if done.timed_out else f"mmdebstrap exited {done.status}"
+    return EnvironmentFault(
+        f"cannot build image {image.name!r} ({of_suite}): {how}", finding=finding, facts=told.facts, hint=hint
     )
 
 
@@ -204,6 +258,8 @@ def _archive(image: Image, layer: Path, folder: Path) -> Path:
         LABEL: image.name,
         f"{LABEL}.key": key_of(image),
         f"{LABEL}.suite": image.suite,
+        f"{LABEL}.snapshot": image.snapshot,
+        f"{LABEL}.releases": json.dumps(_releases(folder / "releases"), sort_keys=True),
         f"{LABEL}.packages": json.dumps(_packages(layer), sort_keys=True),
     }
     config = json.dumps(
@@ -256,4 +312,7 @@ def _built(name: str, facts: ImageFacts) -> BuiltImage:
         id=facts.id,
         packages=json.loads(labels.get(f"{LABEL}.packages", "{}")),
         bytes=facts.bytes,
+        suite=labels.get(f"{LABEL}.suite", ""),
+        snapshot=labels.get(f"{LABEL}.snapshot", ""),
+        releases=json.loads(labels.get(f"{LABEL}.releases", "{}")),
     )

@@ -58,6 +58,20 @@ def silent(text: str) -> None:
     """Say nothing."""
 
 
+def obstacle(source: Source) -> UsageError | None:
+    """Return what is wrong with a source that can be seen without reading or fetching it, None if nothing is."""
+    try:
+        if isinstance(source, DirSource):
+            _folder(source)
+        elif isinstance(source, TarballSource):
+            _there(source)
+        elif isinstance(source, GitSource):
+            git.check_place(source)
+    except UsageError as error:
+        return error
+    return None
+
+
 def prepare(source: Source, settings: Settings, say: Say = silent, holds: Holds | None = None) -> Tree:
     """Return the unpatched tree, fetched and unpacked if the cache does not have it.
 
@@ -123,6 +137,8 @@ def version_of(tree: Path) -> str:
 def _folder(source: DirSource) -> Tree:
     path = Path(source.path)
     version = version_of(path)
+    if not path.is_dir():
+        raise UsageError(f"no such folder: {source.path!r}", hint="a relative path starts at the matrix' folder")
     if not version:
         raise UsageError(f"not a kernel source tree: {source.path!r}", facts=(("lacks", "Makefile with VERSION"),))
     if (path / ".config").exists() or (path / "include/config").exists():
@@ -134,15 +150,21 @@ def _folder(source: DirSource) -> Tree:
     return Tree(path=path, key=hashlib.sha256(os.fsencode(path)).hexdigest()[:16], version=version, origin=str(path))
 
 
-def _tarball(source: TarballSource, settings: Settings, say: Say, holds: Holds) -> Tree:
+def _there(source: TarballSource) -> Path:
     tarball = Path(source.path)
     if not tarball.is_file():
-        raise UsageError(f"no such tarball: {source.path!r}")
+        raise UsageError(f"no such tarball: {source.path!r}", hint="a relative path starts at the matrix' folder")
+    return tarball
+
+
+def _tarball(source: TarballSource, settings: Settings, say: Say, holds: Holds) -> Tree:
+    tarball = _there(source)
     found = _sha256(tarball)
     if found != source.sha256.lower():
         raise UsageError(
             f"tarball {source.path!r} is not what the matrix says",
             facts=(("sha256", found), ("wanted", source.sha256)),
+            hint="damaged on its way, or another file: fetch it again, or correct the matrix",
         )
     return _unpacked(tarball, found, tarball.name, settings, say, holds)
 

@@ -25,7 +25,7 @@ READY_WITHIN_S = 10.0
 
 @contextlib.contextmanager
 def recorded(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[bool]:
-    """Record writes under place.out into `output` while the block runs; yields whether the recorder works here.
+    """Record writes under place.watched into `output` while the block runs; yields whether the recorder works here.
 
     A machine that forbids it loses this evidence, not the attempt: checks then say that they could not look.
     """
@@ -37,7 +37,7 @@ def recorded(place: Scratch, output: Path, settings: Settings, engine: Engine, i
 @contextlib.contextmanager
 def _on_host(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[bool]:
     child = proc.start(
-        [sys.executable, "-I", str(settings.data / "bin" / "record-writes"), str(place.out), str(output)]
+        [sys.executable, "-I", str(settings.data / "bin" / "record-writes"), str(place.watched), str(output)]
     )
     assert child.stdout is not None
     try:
@@ -54,7 +54,7 @@ def _in_helper(place: Scratch, output: Path, settings: Settings, engine: Engine,
     output.touch()
     step = Step(
         name="record-writes",
-        argv=("/usr/bin/python3", "-I", "/lab/record-writes", "/scratch/out", "/writes.tsv"),
+        argv=("/usr/bin/python3", "-I", "/lab/record-writes", f"/scratch/{place.watched.name}", "/writes.tsv"),
         workdir="/",
         deadline_s=1e9,
         log=said.name,

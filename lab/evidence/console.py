@@ -98,6 +98,8 @@ PREFIX = re.compile(
     r"(?:.{0,80}?(?:<\d{1,3}>)?\[ *\d+\.\d{3,9}\]|<\d{1,3}>|\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\])?(?P<space> ?)"
     r"(?:\[ *(?P<caller>[TC]\d+)\] ?)?(?:c\d +\d+ )?"
 )
+TIME = re.compile(rb"\[ *\d+\.\d{6}\]")
+SAID_BY_KERNEL = ("lab-init: ", "Linux version ")
 OPEN_REPORTS = 16
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -122,13 +124,16 @@ INIT = re.compile(
     r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
 )
 FIRMWARE = re.compile(
-    r"\s*(?:$|SeaBIOS|iPXE|Booting from|.{0,40}(?:\x1b|c\[)|U-Boot|OpenSBI|EDK|UEFI|BdsDxe|qemu-system|Loading|PCI:)"
+    r"\s*(?:$|SeaBIOS|iPXE|Booting from|.{0,40}(?:\x1b|c\[)|U-Boot|OpenSBI|SLOF|EDK|UEFI|BdsDxe|qemu-system|Loading|PCI:)"
 )
-REBOOT = re.compile(r".*Linux version \d+\.\d+")
-RESET = re.compile(r"\s*(?:SeaBIOS \(version|U-Boot \d|OpenSBI v)")
+# They print pages in no common form: only the kernel's time, its banner, a crash or our init ends them.
+TALKATIVE = re.compile(r"\s*(?:OpenSBI v|SLOF \*)")
+# not powerpc's announcement, before the kernel's first own line. Source: arch/powerpc/kernel/prom_init.c
+REBOOT = re.compile(r"(?!.*Preparing to boot).*Linux version \d+\.\d+")
+RESET = re.compile(r"\s*(?:SeaBIOS \(version|U-Boot \d|OpenSBI v|SLOF \*)")
 GOODBYE = re.compile(r".*reboot: (?:Restarting|machine restart|Power down|System halted)|.*Rebooting in \d+ seconds")
 
-MARKERS = (b"lab-init: ", b"Linux version", b"SeaBIOS", b"U-Boot", b"OpenSBI", b"reboot: ", b"Rebooting in")
+MARKERS = (b"lab-init: ", b"Linux version", b"SeaBIOS", b"U-Boot", b"OpenSBI", b"SLOF", b"reboot: ", b"Rebooting in")
 NEEDLES = (*rows.NEEDLES, *MARKERS)
 
 
@@ -207,7 +212,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.at = self.bytes = self.kernel_at = self.boots = 0
-        self.said = self.ran = self.announced_reboot = self.full = False
+        self.said = self.ran = self.announced_reboot = self.full = self.talkative = False
         self.announced: int | None = None
         self.done: tuple[int, int] | None = None
         self.loads: list[ModuleLoad] = []
@@ -242,7 +247,7 @@ class _Reader:
                 self._read(text, caller, telling)
 
     def _read(self, text: str, caller: str, telling: bool) -> None:
-        if not self.said and not FIRMWARE.match(text):
+        if not self.said and self._is_no_firmware(text, telling):
             self.said = True
             self.ran = self.boots == 0 and not REBOOT.match(text)
         if "lab-init: " in text and (marker := INIT.match(text)):
@@ -269,6 +274,15 @@ class _Reader:
                 self.reports.append(_Report(row, match, text, self.at, caller))
             if len(self.reports) > OPEN_REPORTS:
                 self._close(self.reports[0])
+
+    def _is_no_firmware(self, text: str, telling: bool) -> bool:
+        """Whether a line was not printed by what starts the kernel."""
+        self.talkative = self.talkative or TALKATIVE.match(text) is not None
+        if not self.talkative:
+            return not FIRMWARE.match(text)
+        if TIME.search(self.line, 0, 120):
+            return True
+        return telling and (any(word in text for word in SAID_BY_KERNEL) or head(text)[0] is not None)
 
     def _report_of(self, caller: str, *, heads: bool) -> _Report | None:
         """Return the open report that a line continues, or, if it is a head, perhaps ends: the caller's own first."""

@@ -50,7 +50,7 @@ def _family(text: str) -> re.Pattern[str]:
 REPORTERS = _family(
     r"""
     # who prints: lib/dump_stack.c, kernel/panic.c, the sanitizers
-    _*dump_(?:stack|backtrace)\w* show_(?:stack|regs|trace\w*) unwind_backtrace stack_dump print_\w+ \w*kasan\w*
+    _*dump_(?:stack|backtrace)\w* show_(?:stack|regs|trace\w*) unwind_backtrace walk_stackframe stack_dump print_\w+ \w*kasan\w*
     __asan_\w+ __(?:ubsan|kcsan|hw?asan|tsan|sanitizer)\w* ubsan_\w+ \w*kmsan\w* _*msan_\w+ \w*kcsan\w* kfence_\w+
     check_memory_region\w* check_region_inline end_report report_\w+ \w+_panic panic\w* check_panic_on_warn
     warn_(?:slowpath\w*|alloc\w*|bogus\w*) __warn\w* _*die\w* oops_\w+ bust_spinlocks _*bad_stack handle_bad_stack
@@ -63,6 +63,7 @@ REPORTERS = _family(
     invalid_op general_protection error_(?:code|entry) ret_from_exception no_context fault_\w+ fixup_\w+ bad_mode
     fixup_bug program_check\w* interrupt_return\w* ret_from_kernel_thread do_undefinstr
     arm_notify_die brk_handler call_break_hook bug_handler early_brk64
+    pgm_check_handler _*do_pgm_check do_dat_exception illegal_op monitor_event_exception
     # lockdep and the other debugging of locks: kernel/locking/, kernel/rcu/, lib/debugobjects.c
     \w*lockdep_\w+ \w*lock_(?:is_)?held\w* (?:lock|seqcount)_(?:acquire|release|downgrade|set_class|\w*pin_lock)\w*
     __lock_(?:acquire|release)\w* validate_chain mark_(?:lock|usage|held)\w* perf_trace_\w+ zap_class
@@ -111,7 +112,7 @@ HELPERS = _family(
 ENTRY = _family(
     r"""
     # the ways into the kernel
-    entry_\w+ do_syscall\w* do_(?:fast|int80)\w* ret_from_\w+ el0t?_\w+ invoke_syscall __sys_trace\w* syscall_\w+
+    entry_\w+ do_syscall\w* do_(?:fast|int80)\w* _*ret_from_\w+ el0t?_\w+ invoke_syscall __sys_trace\w* syscall_\w+
     kthread worker_thread process_one_work process_scheduled_works retint_\w+ \w*apic_timer\w* common_interrupt
     call_function\w* irq_exit\w* __irq_svc \w+_interrupt start_secondary do_idle secondary_startup\w*
     cpu_startup_entry rest_init start_kernel x86_64_start\w* common_startup\w* system_call\w* fast_exception\w*
@@ -147,14 +148,14 @@ ANCHORS = _family(
     mmap_region sock_(?:send|recv)msg\w* sock_common_\w+ _*sys_[gs]etsockopt process_one_work call_timer_fn
     expire_timers _*netif_receive_skb\w* deliver_skb netlink_(?:rcv_skb|dump) nfnetlink_rcv\w* rtnetlink_rcv_msg
     genl_(?:rcv|family_rcv)\w* tasklet_action\w* kthread
-    (?:__(?:x64|ia32|arm64|riscv|se|do)_)?_*(?:compat_)?(?:sys|SyS|SYSC)_(?:ioctl|connect|socketpair|listen|accept4?)
+    (?:__(?:x64|ia32|arm64|riscv|s390x?|se|do)_)?_*(?:compat_)?(?:sys|SyS|SYSC)_(?:ioctl|connect|socketpair|listen|accept4?)
     sock_(?:ioctl|do_ioctl|release|mmap) compat_sock_ioctl _*sock_release sk_common_release do_dentry_open
     _*do_fault handle_mm_fault task_work_run blkdev_ioctl blkdev_driver_ioctl
     """
 )
 SMP_CALL = re.compile(r"smp_call_function(?!\w*_interrupt$)")
 AWAITED = re.compile(r"_*(?:(?P<lock>rtnl_lock\w*)|synchronize_(?:s?rcu|net|sched)\w*)$")
-SYSCALL = re.compile(r"(?:__(?:x64|ia32|arm64|riscv|se|do)_)?(?:SyS|SYSC|sys|ksys|compat_sys)_\w+$")
+SYSCALL = re.compile(r"(?:__(?:x64|ia32|arm64|riscv|s390x?|se|do)_)?(?:SyS|SYSC|sys|ksys|compat_sys)_\w+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +194,7 @@ def pointer(lines: Iterable[str]) -> Frame | None:
 
 def module_of(line: str) -> str:
     """Return the module that a frame's line names, or ""."""
-    match = re.search(r"\[(\w[\w-]*)\]\s*$", line)
+    match = re.search(r"\[(\w[\w-]*)\]\)?\s*$", line)  # s390 has both in parentheses
     return match[1] if match and match[1] != "inline" else ""
 
 

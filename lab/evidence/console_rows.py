@@ -164,7 +164,8 @@ ROWS: tuple[Row, ...] = (
     _row(r".*invalid opcode: \d+ \[#", C.OOPS, "invalid opcode in {f}"),
     _row(r".*Internal error: (Oops - BUG)", C.BUG, "kernel BUG in {f}"),
     _row(r".*Internal error: (.*?): [0-9a-f]+ \[#", C.OOPS, "Internal error in {f}"),
-    _row(r".*\bOops(?:: .*)? ?\[#\d+\]", C.OOPS, "Oops in {f}"),
+    _row(r".*\bOops(?:(?:: | - ).*)? ?\[#\d+\]", C.OOPS, "Oops in {f}"),  # arch/riscv: "Oops - illegal instruction [#1]"
+    _row(r"([A-Za-z][\w -]{2,60}): [0-9a-f]{4} ilc:\d \[#\d+\]", C.OOPS, "{1} in {f}"),  # arch/s390/kernel/dumpstack.c, die()
     _row(r".*unexpected static_call insn opcode", C.BUG, "unexpected static_call insn opcode in {f}"),
     # WARN(): kernel/panic.c; the file tells what helper warned
     _row(r".*WARNING: .*lib/debugobjects\.c", W, "WARNING: ODEBUG bug in {f}", Where.STACK),
@@ -212,7 +213,7 @@ NEEDLES = (
     b"BUG", b"WARNING: ", b"INFO: ", b"nable to handle", b"UBSAN", b"LOCKUP", b"general protection", b"segment: ",
     b"divide error", b"invalid opcode", b"Internal error", b"Oops", b"panic", b"PANIC", b"stack overflow",
     b"Insufficient stack", b"unregister_netdevice", b"VFS: ", b"static_call insn", b"inconsistent lock", b"suspicious RCU",
-    b"DEADLOCK", b"ernel bug detected", b"double fault", b"SYZFAIL", b"SYZFATAL", b"fatal error: ",
+    b"DEADLOCK", b"ernel bug detected", b"double fault", b"SYZFAIL", b"SYZFATAL", b"fatal error: ", b" ilc:",
 )  # fmt: skip
 
 # Lines that look like heads and are none.
@@ -223,7 +224,8 @@ HARMLESS = re.compile(
     r"|WARNING: See|\bpanic timeout|crashkernel)"
 )
 FOLLOWERS = re.compile(  # heads that only continue a report which is still open
-    r".*(?:\bOops\b.*\[#|invalid opcode: |Internal error: |general protection fault.*\[#|PANIC: double fault|kernel BUG at)"
+    r".*(?:\bOops\b.*\[#|invalid opcode: |Internal error: |general protection fault.*\[#|PANIC: double fault|kernel BUG at"
+    r"| ilc:\d \[#)"
 )
 OWN_PANIC = re.compile(r"panic_on_warn|kernel: panic_on|panic_on")
 """Reasons of a panic that end a WARNING's story; another reason after a WARNING is a story of its own."""

@@ -14,7 +14,7 @@ from lab.evidence.text import numbered_lines, text_of
 # come from the linker or the compiler's runtime and no kernel exports a symbol of such a name.
 _IGNORED = re.compile(
     r"__this_module$|_GLOBAL_OFFSET_TABLE_$|\.TOC\.$|_gp_disp$|__gnu_local_gp$|"
-    r"_(?:rest|save)(?:gpr|fpr|vr|gpr0|gpr1)_\w+$|__crc_|\.?_restf?_?\d+$"
+    r"_(?:rest|save)(?:gpr|32gpr|fpr|vr|gpr0|gpr1)_\w+$|__s390_indirect_jump_r|__crc_|\.?_restf?_?\d+$"
 )
 
 

@@ -124,8 +124,15 @@ def span(duration_ns: int) -> str:
     return f"{duration_ns / 1_000_000:g} ms" if duration_ns >= 100_000 else f"{duration_ns} ns"
 
 
+def tick_name(granularity_ns: int) -> str:
+    """Return what people call the tick that equal times share: "second", "two seconds"; on a fine clock just "time"."""
+    if not is_coarse(granularity_ns):
+        return "time"
+    return {SECOND_NS: "second", 2 * SECOND_NS: "two seconds"}.get(granularity_ns, span(granularity_ns))
+
+
 def shared_tick(one_ns: int | None, other_ns: int | None, granularity_ns: int) -> str | None:
-    """Return the tick that two times share, as a date (on a clock of one second: the shared second), else None."""
+    """Return the tick that two times share, as a date (when it began), else None."""
     if one_ns is None or other_ns is None or tick(one_ns, granularity_ns) != tick(other_ns, granularity_ns):
         return None
     return utc(one_ns // granularity_ns * granularity_ns if is_coarse(granularity_ns) else one_ns)

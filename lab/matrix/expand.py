@@ -15,7 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lab.errors import MatrixError
@@ -32,6 +32,15 @@ AXES = (
     "deadlines", "ccache",
 )  # fmt: skip
 ALWAYS_IN_ID = ("arch", "toolchain", "filesystem")
+DECIDING = (
+    "arch",
+    "toolchain",
+    "lto",
+    "emulation",
+    "source",
+    "patches",
+    "boot",
+)  # whether it can be built and booted at all
 REQUIRED = ("source", "arch", "toolchain", "filesystem", "kconfig")
 
 
@@ -95,6 +104,7 @@ class Matrix:
     include: tuple[Entry, ...] = ()
     exclude: tuple[Entry, ...] = ()
     expect: tuple[Expected, ...] = ()
+    impossible: Mapping[str, str] = field(default_factory=dict)  # asked() of a combination -> why nothing can build it
 
 
 Combination = dict[str, AxisValue]
@@ -134,7 +144,9 @@ def expand(matrix: Matrix) -> tuple[Cell, ...]:
     if mistakes:
         raise MatrixError(tuple(dict.fromkeys(mistakes)))
     ids = cell_ids(matrix, decided)
-    return tuple(map(_cell, ids, decided, expectations))
+    digests: dict[int, str] = {}
+    reasons = [matrix.impossible.get(asked(one, digests), "") for one in decided]
+    return tuple(map(_cell, ids, decided, expectations, reasons))
 
 
 def combinations(matrix: Matrix, complain: Complain) -> list[Combination]:
@@ -229,6 +241,11 @@ def _complain_about_twins(decided: list[Combination], complain: Complain) -> Non
         if twin is not one:
             place = max((value.place for value in one.values()), key=lambda place: (place.line, place.column))
             complain(place, f"the same cell twice: {_described(one)}", "exclude one of them, or give them a difference")
+
+
+def asked(one: Combination, digests: dict[int, str]) -> str:
+    """Return the same for combinations that ask the same of images, machines and the kernel. digests: kept by the caller."""
+    return "/".join(_digest(one[axis], digests) for axis in DECIDING)
 
 
 def _described(one: Combination) -> str:
@@ -328,7 +345,7 @@ def _unnamed(value: AxisValue) -> str:
     return f"{value.axis}-{value.text}"  # a bare "thin" or "off" would not say of what
 
 
-def _cell(cell_id: str, one: Combination, expectation: Expectation | None) -> Cell:
+def _cell(cell_id: str, one: Combination, expectation: Expectation | None, impossible: str) -> Cell:
     boot: Boot | None = one["boot"].value
     return Cell(
         id=cell_id,
@@ -347,6 +364,7 @@ def _cell(cell_id: str, one: Combination, expectation: Expectation | None) -> Ce
         ccache=one["ccache"].value,
         expect=expectation,
         axes=tuple((axis, one[axis].shown) for axis in AXES),
+        impossible=impossible,
     )
 
 

@@ -6,16 +6,17 @@ The format is docs/matrix.md. A returned Matrix expands without a mistake.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lab import yamltext
 from lab.errors import MatrixError
-from lab.matrix import expand
-from lab.matrix.expand import AXES, REQUIRED, AxisValue, Combination, Entry, Expected, Matrix, Place
+from lab.matrix import expand, possible
+from lab.matrix.expand import AXES, REQUIRED, AxisValue, Entry, Expected, Matrix, Place
 from lab.matrix.files import Surroundings
 from lab.matrix.values import axis_value
-from lab.model import Emulation, Expectation, Lto, Outcome
+from lab.model import Expectation, Outcome
 from lab.tables import Tables
 from lab.yamltext import Node, Notes, Refused, Scalar, quoted
 
@@ -57,7 +58,8 @@ class _Reader:
     """The document's structure.
 
     named: per axis, the values by their names, which a bare word may stand for. shown: the same by name and by text.
-    mentioned: axes the file speaks of; lost: those whose default, or every value, could not be read.
+    mentioned: axes the file speaks of; lost: those whose default, or every value, could not be read; unread: those of which
+    any value could not be read.
     """
 
     def __init__(self, around: Surroundings) -> None:
@@ -67,6 +69,7 @@ class _Reader:
         self.shown: dict[str, dict[str, AxisValue]] = {axis: {} for axis in AXES}
         self.mentioned: set[str] = set()
         self.lost: set[str] = set()
+        self.unread: set[str] = set()
 
     def matrix(self, root: Node) -> Matrix | None:
         told = len(self.notes)
@@ -93,8 +96,7 @@ class _Reader:
             exclude=exclude,
             expect=tuple(self.expectations(nodes.get("expect"))),
         )
-        self.judge(matrix, complete=complete, hidden=hidden)
-        return matrix
+        return self.judge(matrix, complete=complete, hidden=hidden)
 
     # ------------------------------------------------------------------------------------------------- single values
 
@@ -141,6 +143,7 @@ class _Reader:
     def value(self, axis: str, node: Node, known: Mapping[str, Mapping[str, AxisValue]]) -> AxisValue | None:
         value = axis_value(axis, node, self.around, known[axis])
         if value is None:
+            self.unread.add(axis)
             return None
         self.shown[axis].setdefault(value.text, value)
         if value.name:
@@ -244,8 +247,8 @@ class _Reader:
 
     # ------------------------------------------------------------------------------------ what only the product shows
 
-    def judge(self, matrix: Matrix, *, complete: bool, hidden: bool) -> None:
-        """Note the mistakes that only the product shows.
+    def judge(self, matrix: Matrix, *, complete: bool, hidden: bool) -> Matrix:
+        """Note the mistakes that only the product shows; return the matrix with what is impossible in it.
 
         complete: whether every value could be read. If not, "no cell" might be said of cells that are only not read,
         so it is left unsaid; what concerns the cells that are there is told all the same.
@@ -260,45 +263,13 @@ class _Reader:
             (self.notes if complete else unsaid).at(_node(place), message, hint=hint)
 
         decided = expand.combinations(matrix, complain)
-        for place, message, known, hint in dict.fromkeys(self.unsupported(decided, set(matrix.axes))):
-            self.notes.at(_node(place), message, known=known, hint=hint)
+        verdict = possible.judged(decided, self.around.tables, self.unread)
+        for place, fault in verdict.mistakes:
+            self.notes.at(_node(place), fault.message, known=fault.known, hint=fault.hint)
         complete = complete and len(decided) > 0
         expand.expectations_of(matrix, decided, complain)
-
-    def unsupported(self, decided: Iterable[Combination], axes: Set[str]) -> Iterator[tuple[Place, str, str, str]]:
-        """Yield (place, message, known, hint) for combinations that no row of the tables can build."""
-        seen: set[tuple[str, ...]] = set()
-        for one in decided:
-            key = tuple(str(one[axis].value) for axis in ("toolchain", "arch", "emulation", "lto", "boot"))
-            if key not in seen:
-                seen.add(key)
-                yield from self.unsupported_in(one, axes)
-
-    def unsupported_in(self, one: Combination, axes: Set[str]) -> Iterator[tuple[Place, str, str, str]]:
-        toolchain = self.around.tables.toolchain[one["toolchain"].value]
-        arch = self.around.tables.arch[one["arch"].value]
-        emulation: Emulation = one["emulation"].value
-        lto: Lto = one["lto"].value
-        boot = one["boot"].value
-        if "emulation" not in self.lost and toolchain.image_for(emulation, arch.name) is None:
-            known = ", ".join(toolchain.images) + " (lab/data/toolchain.yaml)"
-            message = f"toolchain {toolchain.name!r} has no image for {emulation.value}/{arch.name}"
-            yield _latest(one, "toolchain", "arch", "emulation"), message, known, ""
-        if lto not in toolchain.lto:
-            known = ", ".join(toolchain.lto) + " (lab/data/toolchain.yaml)"
-            message = f"toolchain {toolchain.name!r} cannot build with lto {lto.value!r}"
-            both = {"toolchain", "lto"} <= axes
-            hint = f"exclude: [{{toolchain: {toolchain.name}, lto: {lto.value}}}]" if both else ""
-            yield _latest(one, "lto"), message, known, hint
-        if boot is not None and arch.machine_named(boot.machine) is None:
-            known = ", ".join(machine.name for machine in arch.machines) + " (lab/data/arch.yaml)"
-            yield _latest(one, "boot"), f"arch {arch.name!r} has no machine {boot.machine!r}", known, ""
+        return replace(matrix, impossible=verdict.skipped)
 
 
 def _node(place: Place) -> Node:
     return Node(line=place.line, column=place.column, path=place.path)
-
-
-def _latest(one: Combination, *axes: str) -> Place:
-    """Return the place of whichever of these values stands last in the file: the one that made the combination."""
-    return max((one[axis].place for axis in axes), key=lambda place: (place.line, place.column))

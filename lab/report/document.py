@@ -105,10 +105,11 @@ class RunDocument(TypedDict):
 
 
 class ListedCell(TypedDict):
-    """A cell before it is run."""
+    """A cell before it is run. impossible: why it will be SKIP, as far as that is known already, else ""."""
 
     id: str
     axes: dict[str, str]
+    impossible: str
 
 
 class ListDocument(TypedDict):
@@ -120,7 +121,10 @@ class ListDocument(TypedDict):
 
 def list_document(cells: Iterable[Cell]) -> ListDocument:
     """Return the contract of `lab list`."""
-    return {"schema_version": SCHEMA_VERSION, "cells": [{"id": cell.id, "axes": dict(cell.axes)} for cell in cells]}
+    listed: list[ListedCell] = [
+        {"id": cell.id, "axes": dict(cell.axes), "impossible": cell.impossible} for cell in cells
+    ]
+    return {"schema_version": SCHEMA_VERSION, "cells": listed}
 
 
 def judged_document(judged: Judged) -> JudgedDocument:

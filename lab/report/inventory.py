@@ -30,11 +30,28 @@ def capabilities_text(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def image_text(row: Mapping[str, Any]) -> str:
-    """Return an image's tag, digest and packages."""
+    """Return an image's tag, digest, state of the archive and packages."""
     packages = [f"  {name} {version}" for name, version in sorted(row["packages"].items())]
-    return "\n".join([f"{row['tag']}  {row['bytes'] >> 20} MiB", str(row["id"]), *packages])
+    lines = [f"{row['tag']}  {row['bytes'] >> 20} MiB", str(row["id"])]
+    lines += [f"suite {row['suite']}"] if row["suite"] else []
+    lines += [f"as the archive was on {row['snapshot']}"] if row["snapshot"] else []
+    lines += [f"index of {one_line(name)}: {one_line(date)}" for name, date in sorted(row["releases"].items())]
+    return "\n".join([*lines, f"{len(packages)} packages", *packages])
 
 
 def images_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return one line an image."""
     return "\n".join(f"{row['tag']:<44} {row['id'][:19]}  {row['bytes'] >> 20} MiB" for row in rows)
+
+
+def image_rows_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return one line a definition, aligned: name, state, key, size, number of packages, suite and architecture."""
+    some = list(rows)
+    width = max((len(row["name"]) for row in some), default=0)
+    lines = []
+    for row in some:
+        built = row["state"] != "not built"
+        size = f"{row['bytes'] >> 20:>5} MiB {row['packages']:>4} packages" if built else " " * 24
+        where = " ".join(filter(None, (row["suite"], row["arch"], row["snapshot"])))
+        lines.append(f"{row['name']:<{width}}  {row['state']:<9}  {row['key']:<12}  {size}  {where}".rstrip())
+    return "\n".join(lines)

@@ -19,7 +19,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 class ImageRecipe(TypedDict):
-    """An image. id: "sha256:…". packages: every one with its version, as dpkg says inside. wanted: names in its definition."""
+    """An image. id: "sha256:…". packages: every one with its version, as dpkg says inside. wanted: names in its definition.
+
+    snapshot: day (YYYYMMDD) of the archive that was asked for, "" if none was. releases: codename -> Date of the index.
+    """
 
     name: str
     id: str
@@ -27,6 +30,8 @@ class ImageRecipe(TypedDict):
     debian_arch: str
     wanted: Sequence[str]
     packages: Mapping[str, str]
+    snapshot: NotRequired[str]
+    releases: NotRequired[Mapping[str, str]]
 
 
 class SourceRecipe(TypedDict):
@@ -47,9 +52,9 @@ class SourceRecipe(TypedDict):
 
 
 class FilesystemRecipe(TypedDict):
-    """What the output directory lies on; fields of lab.tables.Filesystem. kind: "tmpfs", "loop" or "overlay".
+    """What the output directory lies on; fields of lab.tables.Filesystem. kind: "tmpfs", "loop", "overlay" or "coarse".
 
-    base: what an overlay lies on, None for other kinds.
+    base: what an overlay or a coarse one lies on, None for other kinds. step_ns, server: of a coarse one, and its program.
     """
 
     name: str
@@ -59,6 +64,8 @@ class FilesystemRecipe(TypedDict):
     mkfs: Sequence[str]
     mount_options: Sequence[str]
     size_mib: int
+    step_ns: NotRequired[int]
+    server: NotRequired[TextFile]
 
 
 class TextFile(TypedDict):

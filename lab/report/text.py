@@ -34,6 +34,7 @@ SEVERITY_WORDS = {
     Severity.WARNING: ("WARNING", "yellow"),
     Severity.NOTE: ("NOTE", "dim"),
 }
+FACTS_AT_MOST = 8
 MESSAGE_LINES_AT_MOST = 20
 
 
@@ -52,8 +53,8 @@ def run_text(results: Iterable[Result], *, folder: Path | None = None, report: s
         line.append(f"  {row[1].ljust(widths[1])}  {row[2].rjust(widths[2])}  ")
         line.append(row[3], "dim" if result.outcome is Outcome.PASS else "")
         proof = proof_of(result, folder)
-        if proof:
-            line.append(f"\n{' ' * (sum(widths) + 6)}proof  {proof}")
+        for told in (*([f"proof  {proof}"] if proof else []), *facts_of(result)):
+            line.append(f"\n{' ' * (sum(widths) + 6)}{told}")
         lines.append(line)
     return printed([*lines, closing(cells, report)], colour=colour)
 
@@ -84,6 +85,18 @@ def proof_of(result: Result, folder: Path | None) -> str:
             if finding.where.file:
                 return place_in(attempt, finding.where, folder)
     return ""
+
+
+def facts_of(result: Result) -> list[str]:
+    """Return what is known of the trouble of the lab or of the request that made a cell an ERROR, and what to do about it."""
+    if result.outcome is not Outcome.ERROR:
+        return []
+    of_attempts = (finding for attempt in result.attempts for finding in attempt.findings)
+    told = next((finding for finding in (*result.findings, *of_attempts) if "error" in finding.data), None)
+    if told is None or "traceback" in told.data:
+        return []
+    hint = [f"hint: {told.data['hint']}"] if told.data.get("hint") else []
+    return [one_line(text) for text in (*told.because[:FACTS_AT_MOST], *hint)]
 
 
 def place_in(attempt: AttemptResult, where: Span, folder: Path | None) -> str:
@@ -145,7 +158,8 @@ def cells_text(cells: Iterable[Cell], *, colour: bool = False) -> str:
     lines = []
     for cell in some:
         axes = "  ".join(one_line(f"{axis}={text}") for axis, text in cell.axes if axis in differing)
-        lines.append(Text().append(cell.id.ljust(width), "bold").append(f"  {axes}"))
+        line = Text().append(cell.id.ljust(width), "bold").append(f"  {axes}")
+        lines.append(line.append(f"  SKIP: {one_line(cell.impossible)}", "dim") if cell.impossible else line)
     return printed(lines, colour=colour)
 
 

@@ -4,10 +4,11 @@ How a run ends (the process of lab, and so `git bisect run`), the first line tha
 
     1    a cell is FAIL or XPASS: the kernel's doing. It stands even if other cells are ERROR, as it has its own proof.
     128  a cell is ERROR or MISS for the lab's or the machine's reasons, or nothing was there to be judged
-    125  a cell cannot be judged here (does not configure, a patch does not apply): git bisect skips the commit
+    129  a cell is ERROR because what was asked for is not there: a file, a folder, a git revision, the sha256 of a tarball
+    125  a cell cannot be judged here (does not configure, a patch does not apply), or all are SKIP: git bisect skips the commit
     0    every cell is as expected: PASS, XFAIL or SKIP
 
-Whoever raises Untestable because the kernel lacks a feature says so with a fact ("lacks", what): the cell is then SKIP.
+Whoever finds that there can be no such kernel at all raises Impossible: the cell is then SKIP.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable, Sequence
 
-from lab.errors import EnvironmentFault, ExitCode, LabError, Untestable
+from lab.errors import EnvironmentFault, ExitCode, Impossible, LabError, Untestable, UsageError
 from lab.model import (
     AttemptResult,
     Cell,
@@ -30,7 +31,8 @@ from lab.model import (
     StepResult,
 )
 
-IDS = ("lab.bug", "lab.fault", "lab.unexplained", "lab.untestable")
+REQUEST = "lab.request"
+IDS = ("lab.bug", "lab.fault", REQUEST, "lab.unexplained", "lab.untestable")
 """The finding ids that come from here and from no check."""
 
 JUDGED = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.SKIP})
@@ -154,17 +156,10 @@ def against(expect: Expectation, outcome: Outcome, reason: str, seen: Iterable[s
 
 
 def error_outcome(error: BaseException) -> tuple[Outcome, str]:
-    """Return what an exception makes of a cell: ERROR, or SKIP where the kernel lacks what the cell is about."""
-    lacking = lacks(error)
-    if lacking:
-        return Outcome.SKIP, f"this kernel lacks {lacking}"
+    """Return what an exception makes of a cell: ERROR, or SKIP where there can be no such kernel."""
+    if isinstance(error, Impossible):
+        return Outcome.SKIP, error.message
     return Outcome.ERROR, reason_of([fault(error)])
-
-
-def lacks(error: BaseException) -> str:
-    """Return the feature that the kernel lacks according to an Untestable, or ""."""
-    facts = error.facts if isinstance(error, Untestable) else ()
-    return next((text for label, text in facts if label == "lacks"), "")
 
 
 def is_untestable(attempts: Sequence[AttemptResult], error: BaseException | None) -> bool:
@@ -201,7 +196,7 @@ def fault(error: BaseException) -> Finding:
         message = f"{type(error).__name__}: {error}"
         facts["traceback"] = "".join(traceback.format_exception(error, limit=-50))[-20_000:]
     identity, title = identity_of(error)
-    severity = Severity.NOTE if lacks(error) else Severity.ERROR
+    severity = Severity.NOTE if isinstance(error, Impossible) else Severity.ERROR
     return Finding(
         id=identity,
         severity=severity,
@@ -219,6 +214,8 @@ def identity_of(error: BaseException) -> tuple[str, str]:
         return "lab.untestable", "the cell cannot be judged here"
     if isinstance(error, EnvironmentFault):
         return error.finding, "the machine let the lab down"
+    if isinstance(error, UsageError):
+        return REQUEST, "what was asked for is not there"
     if isinstance(error, LabError):
         return "lab.fault", "the lab could not do its work"
     return "lab.bug", "a bug of the lab"
@@ -251,6 +248,9 @@ def exit_code(results: Iterable[Result]) -> ExitCode:
     if outcomes & {Outcome.FAIL, Outcome.XPASS}:
         return ExitCode.KERNEL_FAULT
     stopped = [result for result in cells if result.outcome in (Outcome.ERROR, Outcome.MISS)]
-    if not cells or any(not result.untestable for result in stopped):
+    requested = [result for result in stopped if any(finding.id == REQUEST for finding in result.findings)]
+    if not cells or any(not result.untestable and result not in requested for result in stopped):
         return ExitCode.LAB_FAULT
-    return ExitCode.UNTESTABLE if stopped else ExitCode.AS_EXPECTED
+    if requested:
+        return ExitCode.USAGE
+    return ExitCode.UNTESTABLE if stopped or outcomes == {Outcome.SKIP} else ExitCode.AS_EXPECTED

@@ -142,7 +142,7 @@ def _of_engine(engine: Engine, settings: Settings, tables: Tables) -> tuple[Capa
     boots = [native.machines[0].image] if native else [row.name for row, _ in rows if row.purpose is Purpose.BOOT]
     booter = next((built for row, built in rows if row.name in boots and built), None)
     if booter is None:
-        unknown = "not tried: the boot image is not built yet (`lab image build`)"
+        unknown = "not tried: the boot image is not built yet (`lab image build NAME`)"
         return (
             images,
             *(Capability(name=name, ok=None, needed=False, detail=unknown) for name in ("qemu-system", "kvm")),

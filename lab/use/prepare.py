@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from lab.environment import engine as engines
 from lab.environment import image as image_room
@@ -20,9 +22,27 @@ from lab.use import sweep
 from lab.use.sweep import Swept
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRow:
+    """One line of `lab image list`. state: current, outdated (its definition has changed or gone), not built.
+
+    packages: how many are in it; bytes, releases: as in BuiltImage; 0 and {} if it is not built.
+    """
+
+    name: str
+    state: str
+    suite: str
+    arch: str
+    snapshot: str
+    key: str
+    packages: int
+    bytes: int
+    releases: dict[str, str]
+
+
 def images(settings: Settings, tables: Tables, names: Iterable[str], sink: Sink) -> tuple[BuiltImage, ...]:
-    """Build the named images, or all that are defined."""
-    rows = [_row(tables, name) for name in names] or list(tables.image.values())
+    """Build the named images."""
+    rows = [_row(tables, name) for name in names]
     with engines.connect(settings) as engine:
         return tuple(image_room.prepare(row, engine, settings, _speaker(sink, row.name)) for row in rows)
 
@@ -36,32 +56,48 @@ def image(settings: Settings, tables: Tables, name: str) -> BuiltImage:
     return found
 
 
-def image_rows(settings: Settings, tables: Tables) -> tuple[tuple[str, str], ...]:
-    """Return (name, state) of every definition, and of images that no definition asks for any more."""
-    wanted = {image_room.tag_of(row) for row in tables.image.values()}
-    rows = []
+def image_rows(settings: Settings, tables: Tables) -> tuple[ImageRow, ...]:
+    """Return every definition in the order of the files, then images that no definition asks for any more."""
+    wanted = {image_room.tag_of(row): row for row in tables.image.values()}
     with engines.connect(settings) as engine:
-        for row in tables.image.values():
-            built = image_room.find(row, engine)
-            rows.append((row.name, f"{built.id[:19]} {built.bytes >> 20} MiB" if built else "not built"))
-        stale = [built for built in image_room.listed(engine) if built.tag not in wanted]
-    return (*rows, *((built.name, f"{built.id[:19]} outdated: its definition has changed") for built in stale))
+        built = {one.tag: one for one in image_room.listed(engine)}
+    rows = [_image_row(name=row.name, row=row, built=built.get(tag)) for tag, row in wanted.items()]
+    return (*rows, *(_image_row(name=one.name, row=None, built=one) for tag, one in built.items() if tag not in wanted))
 
 
-def prune(settings: Settings, tables: Tables) -> tuple[str, ...]:
-    """Remove images whose definition has changed or gone; returns their tags."""
+def _image_row(name: str, row: Image | None, built: BuiltImage | None) -> ImageRow:
+    state = "not built" if built is None else "outdated" if row is None else "current"
+    return ImageRow(
+        name=name,
+        state=state,
+        suite=row.suite if row else built.suite if built else "",
+        arch=row.debian_arch if row else "",
+        snapshot=row.snapshot if row else built.snapshot if built else "",
+        key=image_room.key_of(row) if row else built.key if built else "",
+        packages=len(built.packages) if built else 0,
+        bytes=built.bytes if built else 0,
+        releases=built.releases if built else {},
+    )
+
+
+def prune(settings: Settings, tables: Tables) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Remove images whose definition has changed or gone; returns the tags of those, and of what a living lab holds."""
     wanted = {image_room.tag_of(row) for row in tables.image.values()}
+    gone: list[str] = []
+    kept: list[str] = []
     with engines.connect(settings) as engine:
-        stale = [built.tag for built in image_room.listed(engine) if built.tag not in wanted]
-        for tag in stale:
-            engine.remove_image(tag)
-    return tuple(stale)
+        for built in image_room.listed(engine):
+            if built.tag not in wanted:
+                (gone if image_room.removed(built, engine, settings) else kept).append(built.tag)
+    return tuple(gone), tuple(kept)
 
 
 def sources(settings: Settings, cells: Iterable[Cell], sink: Sink) -> tuple[Tree, ...]:
     """Prepare every tree that these cells need, each once."""
     trees = {}
     for cell in cells:
+        if cell.impossible:
+            continue
         key = source.key_of(cell.source, cell.patches)
         if key not in trees:
             say = _speaker(sink, "source")
@@ -108,7 +144,12 @@ def clean(
 def _row(tables: Tables, name: str) -> Image:
     row = tables.image.get(name)
     if row is None:
-        raise UsageError(f"no image is called {name!r}", facts=(("known", ", ".join(tables.image)),))
+        near = difflib.get_close_matches(name, tables.image, n=3) or list(tables.image)[:5]
+        raise UsageError(
+            f"no image is called {name!r}",
+            facts=(("looked in", "images/"), ("known", ", ".join([*near, "…"]))),
+            hint="`lab image list` shows them all",
+        )
     return row
 
 

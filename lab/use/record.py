@@ -8,6 +8,7 @@ from typing import Any
 
 from lab import __version__, kbuild
 from lab.boot import initramfs
+from lab.environment import coarse
 from lab.environment.engine import Place
 from lab.environment.filesystem import Granularity
 from lab.environment.image import BuiltImage
@@ -22,7 +23,7 @@ from lab.report.reproduce import (
     StepRecipe,
     TextFile,
 )
-from lab.tables import Filesystem, Image
+from lab.tables import Filesystem, FilesystemKind, Image
 
 
 def image_recipe(row: Image, built: BuiltImage) -> ImageRecipe:
@@ -34,6 +35,8 @@ def image_recipe(row: Image, built: BuiltImage) -> ImageRecipe:
         debian_arch=row.debian_arch,
         wanted=row.packages,
         packages=built.packages,
+        snapshot=row.snapshot,
+        releases=built.releases,
     )
 
 
@@ -107,7 +110,7 @@ def _step(step: Step) -> StepRecipe:
 
 
 def _filesystem(row: Filesystem, base: Filesystem | None = None) -> FilesystemRecipe:
-    return FilesystemRecipe(
+    recipe = FilesystemRecipe(
         base=_filesystem(base) if base else None,
         name=row.name,
         kind=row.kind.value,
@@ -116,6 +119,10 @@ def _filesystem(row: Filesystem, base: Filesystem | None = None) -> FilesystemRe
         mount_options=row.mount_options,
         size_mib=row.size_mib,
     )
+    if row.kind is FilesystemKind.COARSE:
+        server = coarse.SERVER
+        recipe |= {"step_ns": row.granularity_ns_max, "server": TextFile(name=server.name, text=server.read_text())}
+    return recipe
 
 
 def _source(cell: Cell, tree: Tree) -> SourceRecipe:

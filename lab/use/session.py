@@ -1,6 +1,7 @@
 """`lab run`: a matrix' cells, worked off, judged, kept.
 
-sweep → open the run → jobs → schedule { image, source, patched source, attempt } → results
+sweep → open the run → what is hopeless → sources that may be wrong → jobs → schedule { image, source, patched source,
+attempt } → results
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import __version__
 from lab.boot.machine import Accel
-from lab.environment import emulation, filesystem, image, source
+from lab.environment import emulation, image, source
 from lab.environment import engine as engines
 from lab.environment.cache import Holds
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
-from lab.errors import LabError, UsageError
+from lab.errors import UsageError
 from lab.events import CellJudged, JobProgress, Note, RunStarted, Sink
 from lab.model import AttemptResult, Cell, Emulation, Outcome, Result
 from lab.plan import jobs as plan
@@ -31,6 +32,7 @@ from lab.settings import Settings
 from lab.tables import Arch, Purpose, Tables
 from lab.use import attempt, doctor, sweep
 from lab.use.attempt import Bench, Inputs
+from lab.use.obstacles import lacking, obstacles, to_be_looked_at
 
 NETWORK_AT_ONCE = 2
 UNEXPECTED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)  # what goes first next time
@@ -73,11 +75,13 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
         sweep.dead_work(settings, engine, sink)
         finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
         sink(_started(request, opened, finished))
-        hopeless = obstacles(request.cells, tables)
+        hopeless: dict[str, BaseException] = dict(obstacles(request.cells, tables))
         crew = _Crew(request, settings, tables, engine, sink, stop, opened)
         before = history(settings)
         with crew.holds:
-            ended = work_off(
+            first, why = crew.look(finished, hopeless)
+            hopeless |= why
+            ended = first | work_off(
                 crew.jobs(finished, hopeless),
                 crew.do,
                 pools=_pools(settings),
@@ -95,6 +99,7 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
 
 
 Finished = dict[tuple[str, int], AttemptResult]  # by cell id and attempt number
+Done = dict[str, Ended[AttemptResult | None]]  # by job key
 
 
 class _Crew:
@@ -121,7 +126,7 @@ class _Crew:
 
     def jobs(self, finished: Finished, hopeless: Container[str] = ()) -> tuple[Job, ...]:
         """Return what is left to do. hopeless: ids of cells that are impossible here."""
-        return plan.jobs(
+        planned = plan.jobs(
             [cell for cell in self._request.cells if cell.id not in hopeless],
             image_of=lambda cell: (
                 *self._images_of(cell),
@@ -134,6 +139,36 @@ class _Crew:
             ),
             finished=frozenset(finished),
         )
+        ready = self._trees.keys()  # those that were looked at
+        return tuple(
+            replace(job, needs=tuple(key for key in job.needs if key not in ready))
+            for job in planned
+            if job.key not in ready
+        )
+
+    def look(self, finished: Finished, hopeless: Container[str]) -> tuple[Done, dict[str, BaseException]]:
+        """Prepare the sources that may be wrong or may lack what a cell is about, before images and builds cost anything.
+
+        Returns how these jobs ended, and what makes cells hopeless that were not, by cell id.
+        """
+        cells = [cell for cell in self._request.cells if cell.id not in hopeless]
+        planned = plan.jobs(
+            [cell for cell in cells if to_be_looked_at(cell)],
+            image_of=lambda cell: (),
+            demand_of=lambda cell: {},
+            finished=frozenset(finished),
+        )
+        jobs = [job for job in planned if job.kind in (JobKind.SOURCE, JobKind.PATCHED)]
+        ended = work_off(jobs, self.do, pools=_pools(self._settings), sink=self._sink, stop=self._stop)
+        found: dict[str, BaseException] = {}
+        for cell in cells:
+            keys = [job.key for job in plan.source_jobs(cell)]
+            error = next((ended[key].error for key in keys if key in ended and ended[key].error), None)
+            if error is None and keys[-1] in self._trees:
+                error = lacking(cell, self._trees[keys[-1]], self._tables)
+            if error is not None:
+                found[cell.id] = error
+        return ended, found
 
     def do(self, job: Job) -> AttemptResult | None:
         """Do one job; the scheduler calls this from its threads."""
@@ -239,11 +274,13 @@ def prepared(
 
     Raises what `lab run` would make its result: EnvironmentFault, Untestable.
     """
-    alone = replace(cell, boot=None, repeat=1)
+    alone = replace(cell, boot=None, repeat=1, expect=None)
     for why in obstacles([alone], tables).values():
         raise why
     request = Request(matrix=Path(cell.id), name=cell.id, cells=(alone,))
     crew = _Crew(request, settings, tables, engine, sink, stop, None)
+    for error in crew.look({}, ())[1].values():
+        raise error
     for job in crew.jobs({}):
         if job.kind is not JobKind.ATTEMPT:
             crew.do(job)
@@ -264,20 +301,6 @@ def tools_image_of(cell: Cell, tables: Tables) -> str | None:
     """Return the name of the image whose native programs stand in for the build image's own, None if none do."""
     build = tables.toolchain[cell.toolchain].image_for(cell.emulation, cell.arch)
     return tables.image[build].tools if build and cell.emulation is Emulation.ACCELERATED else None
-
-
-def obstacles(cells: Sequence[Cell], tables: Tables) -> dict[str, LabError]:
-    """Return what makes cells impossible on this machine, by cell id: told before anything is fetched or built."""
-    found: dict[str, LabError] = {}
-    for cell in cells:
-        row = tables.filesystem[cell.filesystem]
-        whys = (filesystem.obstacle(one) for one in (row, tables.base_of(row)) if one is not None)
-        why = next(filter(None, whys), None)
-        if why is None and cell.emulation in (Emulation.EMULATED, Emulation.ACCELERATED):
-            why = emulation.obstacle(tables.arch[cell.arch], machine=os.uname().machine)
-        if why is not None:
-            found[cell.id] = why
-    return found
 
 
 def history(settings: Settings) -> store.History:
@@ -336,7 +359,7 @@ def _started(request: Request, opened: store.Run, finished: dict[tuple[str, int]
 def _result(
     cell: Cell,
     finished: Finished,
-    ended: dict[str, Ended[AttemptResult | None]],
+    ended: Done,
     error: BaseException | None = None,
 ) -> Result:
     """Put a cell's attempts of this run and of an earlier part of it together. error: why none could be made, if known."""
@@ -353,7 +376,7 @@ def _result(
     return verdict.cell_result(cell, attempts, error)
 
 
-def _keep(opened: store.Run, results: tuple[Result, ...], ended: dict[str, Ended[AttemptResult | None]]) -> None:
+def _keep(opened: store.Run, results: tuple[Result, ...], ended: Done) -> None:
     for result in results:
         opened.keep_result(result)
     durations = {key: end.seconds for key, end in ended.items() if end.state is JobState.DONE}

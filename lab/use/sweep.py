@@ -143,12 +143,7 @@ def _images(settings: Settings, engine: Engine | None) -> dict[Entry, int]:
 
 
 def _image_removed(settings: Settings, engine: Engine, entry: Entry) -> bool:
-    with cache.alone(settings, entry) as nobody:
-        if nobody:
-            for built in image.listed(engine):
-                if built.key == entry.name:
-                    engine.remove_image(built.id)
-        return nobody
+    return all(image.removed(built, engine, settings) for built in image.listed(engine) if built.key == entry.name)
 
 
 def _used_bytes(folder: Path) -> int:

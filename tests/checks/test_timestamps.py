@@ -56,6 +56,32 @@ def test_an_object_overlooked_in_the_same_second_is_a_tie_and_stale(tmp_path):
     assert stale.data["shared_second"] == "2023-11-14 22:13:30 UTC"
 
 
+def test_on_a_clock_of_two_seconds_what_is_shared_is_no_second(tmp_path):
+    """1.3 s apart: two seconds by the calendar, one tick of this clock."""
+    tree = mcb(tmp_path / "out", stale=True, object_at=10.2, list_at=11.4, touch_at=11.5, granularity=2.0)
+    tie, stale = judged(packed(tree, tmp_path, script=UNGUARDED, granularity_ns=2 * SECOND))
+    assert tie.data["pairs"][0]["shared_second"] == "2023-11-14 22:13:30 UTC"
+    assert "1.3 s after" in tie.message
+    assert tie.message.endswith(": same two seconds 2023-11-14 22:13:30 UTC (times here are exact to 2 s)")
+    assert stale.because[0].startswith("it carries the same two seconds as its dependency")
+    assert "same second" not in " ".join((tie.message, *tie.because, stale.message, *stale.because))
+
+
+def test_on_a_clock_of_two_seconds_luck_is_counted_in_its_ticks(tmp_path):
+    tree = mcb(tmp_path / "out", object_at=11.8, list_at=11.9, touch_at=12.1, granularity=2.0)
+    (tie,) = judged(packed(tree, tmp_path, script=UNGUARDED, granularity_ns=2 * SECOND))
+    assert tie.data["hit_count"] == 0
+    assert tie.data["likelihood"] == pytest.approx(0.85)
+    assert (
+        "only luck put that into two ticks of 2 s, 2023-11-14 22:13:30 UTC and 2023-11-14 22:13:32 UTC" in tie.message
+    )
+
+
+def test_on_a_clock_of_two_seconds_the_guard_is_seen_at_work(tmp_path):
+    tree = mcb(tmp_path / "out", object_at=10.8, list_at=10.9, touch_at=12.01, touches=60, granularity=2.0)
+    assert judged(packed(tree, tmp_path, script=None, granularity_ns=2 * SECOND)) == []
+
+
 def test_a_lucky_build_without_the_guard_is_a_tie_that_says_how_likely(tmp_path):
     tree = mcb(tmp_path / "out", object_at=10.8, list_at=10.9, touch_at=11.1)
     (tie,) = judged(packed(tree, tmp_path, script=UNGUARDED))
@@ -124,8 +150,9 @@ def test_on_a_fine_clock_the_unguarded_script_is_silent(tmp_path):
 
 def test_on_a_fine_clock_a_real_hit_is_told(tmp_path):
     tree = mcb(tmp_path / "out", stale=True, object_at=10.501, list_at=10.5015, touch_at=10.502, granularity=0.004)
-    ids = [finding.id for finding in judged(packed(tree, tmp_path, script=UNGUARDED, granularity_ns=4_000_000))]
-    assert ids == ["timestamps.tie", "timestamps.stale"]
+    tie, stale = judged(packed(tree, tmp_path, script=UNGUARDED, granularity_ns=4_000_000))
+    assert (tie.id, stale.id) == ("timestamps.tie", "timestamps.stale")
+    assert ": same time 2023" in tie.message
 
 
 def test_a_foreign_tree_shows_the_hit_by_its_content(tmp_path):

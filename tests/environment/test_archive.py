@@ -103,3 +103,14 @@ def test_a_package_that_was_changed_on_its_way_is_refused(settings, tmp_path, mi
 def test_a_package_that_is_not_there_is_told(settings, tmp_path):
     with pytest.raises(EnvironmentFault, match="no package 'no-such' in suite 'tiny'"):
         archive.download("no-such", "tiny", tmp_path, settings, snapshot="20220101")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [('Acquire::Check-Valid-Until "false";', ('Acquire::Check-Valid-Until "false"',)), ("", ())],
+)
+def test_an_index_past_its_day_is_taken_where_the_machines_apt_takes_it(settings, tmp_path, line, expected):
+    own = tmp_path / "apt.conf"
+    own.write_text(f'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\n{line}\n')
+    environment = {**dict(settings.environment), "APT_CONFIG": str(own)}
+    assert archive.freshness(dataclasses.replace(settings, environment=tuple(environment.items()))) == expected

@@ -4,15 +4,17 @@ import pytest
 
 from lab.environment import emulation
 from lab.environment.image import BuiltImage
+from lab.errors import EnvironmentFault
+from lab.model import Emulation
 from lab.tables import Image, Purpose
 
-ARMHF = SimpleNamespace(name="armhf", uname_machine="armv7l", qemu_user="qemu-arm")
+ARMHF = SimpleNamespace(name="armhf", uname_machine="armv7l", runs_on=(), qemu_user="qemu-arm")
 GOOD = "enabled\ninterpreter /usr/libexec/qemu-binfmt/arm-binfmt-P\nflags: PF\noffset 0\n"
 
 
 def handler(folder, text):
     (folder / "qemu-arm").write_text(text)
-    return emulation.obstacle(ARMHF, machine="x86_64", binfmt=folder)
+    return emulation.obstacle(ARMHF, Emulation.EMULATED, machine="x86_64", binfmt=folder)
 
 
 def test_an_enabled_handler_that_works_in_containers_is_no_obstacle(tmp_path):
@@ -20,7 +22,24 @@ def test_an_enabled_handler_that_works_in_containers_is_no_obstacle(tmp_path):
 
 
 def test_a_host_of_that_architecture_needs_no_handler(tmp_path):
-    assert emulation.obstacle(ARMHF, machine="armv7l", binfmt=tmp_path) is None
+    assert emulation.obstacle(ARMHF, Emulation.EMULATED, machine="armv7l", binfmt=tmp_path) is None
+
+
+def test_a_kernel_that_runs_the_programs_of_another_architecture_needs_no_handler(rows, tmp_path):
+    i386 = rows.arch["i386"]
+    for how in (Emulation.NATIVE, Emulation.EMULATED):
+        assert emulation.obstacle(i386, how, machine="x86_64", binfmt=tmp_path) is None
+
+
+def test_native_never_means_emulated(tmp_path):
+    (tmp_path / "qemu-arm").write_text(GOOD)
+    error = emulation.obstacle(ARMHF, Emulation.NATIVE, machine="x86_64", binfmt=tmp_path)
+    assert error.finding == "infra.binfmt"
+    assert dict(error.facts) == {"uname -m": "x86_64", "runs on": "armv7l"}
+
+
+def test_a_cross_build_runs_no_foreign_programs(tmp_path):
+    assert emulation.obstacle(ARMHF, Emulation.CROSS, machine="x86_64", binfmt=tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -72,3 +91,11 @@ def test_another_list_of_tools_is_another_folder(machine_settings):
     image = built("tools")
     folders = {emulation.folder_of(one, image, machine_settings) for one in (row("/bin/a"), row("/bin/a", "/bin/b"))}
     assert len(folders) == 2
+
+
+def test_unequal_versions_are_told_with_what_builds_both_again():
+    foreign, tools = built("foreign", gcc_12="12.2.0-14"), built("tools", gcc_12_arm_linux_gnueabihf="12.3.0-1")
+    with pytest.raises(EnvironmentFault) as caught:
+        emulation.check_versions(foreign, tools)
+    assert caught.value.facts == (("gcc-12", "12.2.0-14, native 12.3.0-1"),)
+    assert "docker rmi t t; lab image build foreign tools" in caught.value.hint

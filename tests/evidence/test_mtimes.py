@@ -78,5 +78,19 @@ def test_a_shared_second_is_told_as_a_date():
     assert mtimes.shared_tick(SECOND - 1, SECOND, SECOND) is None
 
 
+def test_a_tick_of_two_seconds_begins_with_an_even_one():
+    second = 1_520_957_813  # odd
+    assert mtimes.shared_tick(second * SECOND, (second - 1) * SECOND, 2 * SECOND) == "2018-03-13 16:16:52 UTC"
+    assert mtimes.shared_tick(second * SECOND, (second + 1) * SECOND, 2 * SECOND) is None
+
+
+@pytest.mark.parametrize(
+    ("granularity_ns", "name"),
+    [(1, "time"), (4_000_000, "time"), (SECOND, "second"), (2 * SECOND, "two seconds"), (10 * SECOND, "10 s")],
+)
+def test_what_equal_times_share_has_a_name(granularity_ns, name):
+    assert mtimes.tick_name(granularity_ns) == name
+
+
 def test_a_time_beyond_the_calendar_is_still_printed():
     assert mtimes.utc(10**30).startswith("1")

@@ -65,6 +65,10 @@ RECORD: dict[str, Any] = {
 DEBIAN = {"kind": "debian", "package": "linux-source-6.1", "version": "6.1.192-2", "sha256": "ab" * 32}
 TARBALL = {"kind": "tarball", "path": "/tmp/li nux.tar.xz", "sha256": "cd" * 32}
 TMPFS = {**RECORD["filesystem"], "name": "tmpfs", "kind": "tmpfs", "fstype": "tmpfs", "mkfs": []}
+COARSE = {
+    **TMPFS, "name": "fuse-2s", "kind": "coarse", "fstype": "fuse", "base": TMPFS, "size_mib": 0, "step_ns": 2_000_000_000,
+    "server": {"name": "coarse-times", "text": "print('ready', flush=True)\n"},
+}  # fmt: skip
 HOSTILE = "x'; touch pwned; $(touch pwned) `touch pwned` \"\n}\nLAB_END_1\n\\"
 VARIANTS: dict[str, dict[str, Any]] = {
     "dir, patched, loop, booted": {},
@@ -73,6 +77,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "source": {"kind": "git", "repository": "/srv/linux; x", "rev": "v6.1", "commit": "ab" * 20},
         "patches": [],
     },
+    "coarse": {"filesystem": COARSE},
     "tarball, tmpfs": {"source": TARBALL, "filesystem": TMPFS},
     "not booted, no fragments": {"boot": None, "kconfig": []},
 }
@@ -98,6 +103,14 @@ def test_shellcheck_has_nothing_to_say(changes):
 
 def test_it_says_which_packages_the_image_had():
     assert "#   gcc-12 12.2.0-14\n" in made()
+
+
+def test_it_says_of_which_day_the_images_packages_are():
+    image = {**IMAGE, "snapshot": "20250520", "releases": {"bookworm": "Tue, 20 May 2025 08:13:22 UTC"}}
+    text = made(image=image)
+    assert "#   as the archive was on 20250520\n#   from the index of bookworm, Tue, 20 May 2025 08:13:22 UTC\n" in text
+    assert "SNAPSHOT-ARCHIVE/20250520T000000Z/ bookworm main" in text
+    assert "as the archive was" not in made()
 
 
 def test_the_source_package_is_verified_before_it_is_unpacked():
@@ -229,6 +242,22 @@ def test_the_filesystem_is_the_recorded_one(world):
 def test_a_tmpfs_has_the_recorded_size(world):
     world.run(made(filesystem=TMPFS))
     assert "mount -t tmpfs -o size=64m,nosuid,nodev reproduce" in world.host()
+
+
+def test_a_server_of_coarse_times_comes_with_the_script_and_shows_the_base(world):
+    done = world.run(made(filesystem=COARSE))
+    assert done.returncode == 0, done.stderr
+    assert f"mount -t tmpfs -o size=64m,nosuid,nodev reproduce {world.work}/base\n" in world.host()
+    assert (world.work / "coarse-times").read_text() == COARSE["server"]["text"]
+    assert f"'umount {world.work}/out; sleep 1; umount {world.work}/base' takes it away" in done.stdout
+    assert '"$BASE" "$OUT" 2000000000 nosuid,nodev stay >' in made(filesystem=COARSE)
+
+
+def test_a_server_that_does_not_come_up_is_told(world):
+    dies = {**COARSE, "server": {"name": "coarse-times", "text": "import sys\nsys.exit('no /dev/fuse')\n"}}
+    done = world.run(made(filesystem=dies))
+    assert done.returncode == 1
+    assert "did not come up: no /dev/fuse" in done.stderr
 
 
 def test_the_kernel_is_booted_with_its_deadline(world):

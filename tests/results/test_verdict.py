@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from lab.errors import EnvironmentFault, ExitCode, LabError, Untestable
+from lab.errors import EnvironmentFault, ExitCode, Impossible, LabError, Untestable, UsageError
 from lab.model import (
     AttemptResult,
     Cell,
@@ -214,10 +214,20 @@ def test_an_attempt_that_could_not_be_configured_makes_the_cell_untestable():
     assert cell_result(CELL, [attempt_from_error(1, Untestable("'olddefconfig' exited 2"))]).untestable
 
 
-def test_a_kernel_that_lacks_the_feature_is_a_skip():
-    result = cell_result(CELL, [], Untestable("no LTO here", facts=(("lacks", "CONFIG_LTO_CLANG"),)))
-    assert (result.outcome, result.reason) == (Outcome.SKIP, "this kernel lacks CONFIG_LTO_CLANG")
-    assert attempt_from_error(1, Untestable("x", facts=(("lacks", "y"),))).outcome is Outcome.SKIP
+def test_a_kernel_that_cannot_be_is_a_skip_and_no_fault():
+    result = cell_result(CELL, [], Impossible("linux 5.10 has no LTO"))
+    assert (result.outcome, result.reason) == (Outcome.SKIP, "linux 5.10 has no LTO")
+    assert not result.untestable
+    assert result.findings[0].severity is Severity.NOTE
+    assert attempt_from_error(1, Impossible("x")).outcome is Outcome.SKIP
+
+
+def test_a_file_that_is_not_there_is_the_requests_fault():
+    result = cell_result(CELL, [], UsageError("no such tarball: 'x'"))
+    assert (result.outcome, result.reason) == (Outcome.ERROR, "lab.request: no such tarball: 'x'")
+    assert exit_code([result]) == ExitCode.USAGE
+    assert exit_code([result, UNTESTABLE]) == ExitCode.USAGE
+    assert exit_code([result, cell_result(CELL, [], EnvironmentFault("no engine"))]) == ExitCode.LAB_FAULT
 
 
 def test_a_bug_of_ours_keeps_its_traceback():
@@ -250,6 +260,7 @@ UNTESTABLE = result(Outcome.ERROR, untestable=True)
     [
         ([], ExitCode.LAB_FAULT),
         ([result(Outcome.PASS), result(Outcome.XFAIL), result(Outcome.SKIP)], ExitCode.AS_EXPECTED),
+        ([result(Outcome.SKIP)], ExitCode.UNTESTABLE),
         ([result(Outcome.FAIL)], ExitCode.KERNEL_FAULT),
         ([result(Outcome.XPASS)], ExitCode.KERNEL_FAULT),
         ([result(Outcome.FAIL), result(Outcome.ERROR), UNTESTABLE], ExitCode.KERNEL_FAULT),

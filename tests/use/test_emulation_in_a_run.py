@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import textwrap
 import threading
 
@@ -89,3 +90,26 @@ def test_native_tools_build_in_a_foreign_container(tmp_path, rows, real, engine)
     assert result.outcome is Outcome.PASS, result.reason
     record = json.loads((done.folder / result.attempts[0].folder / "record.json").read_text())
     assert (record["image"]["debian_arch"], record["tools"]["debian_arch"]) == ("armhf", "amd64")
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.skipif(os.uname().machine not in ("x86_64", "i686"), reason="this kernel does not run i386 programs")
+def test_an_i386_container_builds_i386_kernels_natively(tmp_path, rows, real, engine):
+    text = TINY.replace("arch: armhf", "arch: i386").replace("accelerated", "native")
+    request = cells(tmp_path, rows, text)
+    try:
+        image.prepare(rows.image["bookworm-i386-gcc12"], engine, real)
+    except EnvironmentFault as error:
+        pytest.skip(f"no i386 image: {error.message}; {error.facts}")
+    done = session.run(request, real, rows, silent, threading.Event())
+    [result] = done.results
+    assert result.outcome is Outcome.PASS, result.reason
+    folder = done.folder / result.attempts[0].folder
+    assert json.loads((folder / "record.json").read_text())["image"]["debian_arch"] == "i386"
+    [ctype] = [
+        json.loads(line) for line in (folder / "objects.jsonl").read_text().splitlines() if "lib/ctype.o" in line
+    ]
+    assert ctype
+    config = (folder / "config.txt").read_text()
+    assert "# CONFIG_64BIT is not set\n" in config

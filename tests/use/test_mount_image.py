@@ -18,7 +18,7 @@ def cells(rows, tmp_path):
     text = """
     version: 1
     name: any
-    defaults: {source: {dir: .}, arch: x86_64, toolchain: gcc-12, kconfig: [tinyconfig]}
+    defaults: {source: {debian: linux-source-6.1}, arch: x86_64, toolchain: gcc-12, kconfig: [tinyconfig]}
     matrix:
       filesystem: [tmpfs, ext4-128, overlay, overlay-xfs]
     """

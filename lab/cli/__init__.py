@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lab import __version__, tables
+from lab import __version__
+from lab.cli import groups
+from lab.cli.plumbing import AsJson, Cells, MatrixFile, chosen, colour, emit, load_tables, said, settings, shown
 from lab.errors import ExitCode, LabError, UsageError
-from lab.events import Event, Note
 from lab.matrix import schema as matrix_schema
 from lab.matrix.expand import expand
 from lab.matrix.read import read
-from lab.model import Cell
 from lab.report import compared, document, explain, inventory, live, page, plain, text
-from lab.settings import Settings, bytes_of, seconds_of
+from lab.settings import seconds_of
 from lab.use import check, compare, doctor, prepare, session, shell
-
-ROOT = Path(__file__).parent.parent
-HANDED_ON = (  # what child processes may see of the caller's environment: how to reach the network, nothing else
-    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "XDG_RUNTIME_DIR",
-)  # fmt: skip
-CAP_SYS_ADMIN = 21
 
 app = typer.Typer(
     name="lab",
@@ -42,19 +34,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-images = typer.Typer(help="Container images: what images/*.yaml defines and what the engine has.", no_args_is_help=True)
-sources = typer.Typer(help="Kernel sources: fetch them ahead, list the cache.", no_args_is_help=True)
-app.add_typer(images, name="image")
-app.add_typer(sources, name="source")
-
-MatrixFile = Annotated[Path, typer.Argument(metavar="MATRIX", help="the matrix file (docs/matrix.md)")]
-Cells = Annotated[
-    list[str] | None,
-    typer.Option("--cell", "-c", metavar="PATTERN", help="only these cells (shell pattern, repeatable)"),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="print the stable JSON contract (docs/json.md) on standard output")
-]
+app.add_typer(groups.images, name="image")
+app.add_typer(groups.sources, name="source")
 
 
 class Kind(StrEnum):
@@ -257,88 +238,7 @@ def explain_command(
         emit({"ids": list(explain.ids())}, "\n".join(explain.ids()), as_json=as_json)
 
 
-@images.command("build")
-def image_build(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="rows of images/; none: all")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Build images that the engine does not have as they are defined now."""
-    built = prepare.images(settings(), load_tables(), names or [], said)
-    rows = [asdict(one) for one in built]
-    emit({"images": rows}, inventory.images_text(rows), as_json=as_json)
-
-
-@images.command("list")
-def image_list(as_json: AsJson = False) -> None:
-    """List the images that the engine has, and definitions that are not built."""
-    rows = prepare.image_rows(settings(), load_tables())
-    lines = "\n".join(f"{name:<28} {state}" for name, state in rows)
-    emit({"images": [{"name": name, "state": state} for name, state in rows]}, lines, as_json=as_json)
-
-
-@images.command("show")
-def image_show(name: str, as_json: AsJson = False) -> None:
-    """Show an image's digest and the versions of its packages."""
-    built = prepare.image(settings(), load_tables(), name)
-    row = asdict(built)
-    emit(row, inventory.image_text(row), as_json=as_json)
-
-
-@images.command("prune")
-def image_prune(as_json: AsJson = False) -> None:
-    """Remove images whose definition has changed since they were built."""
-    gone = prepare.prune(settings(), load_tables())
-    emit({"removed": list(gone)}, "\n".join(gone) or "nothing to remove", as_json=as_json)
-
-
-@sources.command("fetch")
-def source_fetch(matrix: MatrixFile, as_json: AsJson = False) -> None:
-    """Fetch, verify, unpack and patch every source that a matrix needs."""
-    trees = prepare.sources(settings(), expand(read(matrix, load_tables())), said)
-    rows = [{"path": str(tree.path), "version": tree.version, "origin": tree.origin, "key": tree.key} for tree in trees]
-    emit({"sources": rows}, "\n".join(f"{row['version']:<12} {row['origin']}" for row in rows), as_json=as_json)
-
-
-@sources.command("list")
-def source_list(as_json: AsJson = False) -> None:
-    """List the source trees in the cache."""
-    rows = [{"key": key, "version": version, "used_at_s": used} for key, version, used in prepare.cached(settings())]
-    emit({"sources": rows}, "\n".join(f"{row['key']}  {row['version']}" for row in rows), as_json=as_json)
-
-
-# ---------------------------------------------------------------------------------------------------------- plumbing
-
-
-def settings() -> Settings:
-    """Build the options of this call from the environment and the machine. The only place that reads either."""
-    environment = os.environ
-    home_cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    clone = (ROOT / "images").is_dir()
-    uid = os.geteuid()
-    return Settings(
-        cache=Path(environment.get("LAB_CACHE") or home_cache / "kbuild-lab").absolute(),
-        results=Path(environment.get("LAB_RESULTS") or (ROOT if clone else Path.cwd()) / "results").absolute(),
-        images=Path(environment.get("LAB_IMAGES") or ROOT / "images").absolute(),
-        data=Path(__file__).parent / "data",
-        environment=tuple((name, environment[name]) for name in HANDED_ON if environment.get(name)),
-        engine=environment.get("DOCKER_HOST", ""),
-        mirror=environment.get("LAB_MIRROR", ""),
-        snapshot=environment.get("LAB_SNAPSHOT", ""),
-        keyring=environment.get("LAB_KEYRING", ""),
-        cache_budget_bytes=bytes_of(environment.get("LAB_CACHE_BUDGET") or "60G", "LAB_CACHE_BUDGET"),
-        cores=len(os.sched_getaffinity(0)),
-        memory_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
-        uid=uid or 1000,
-        gid=os.getegid() or 1000,
-        may_mount=uid == 0 and environment.get("LAB_MOUNT") != "helper" and has_capability(CAP_SYS_ADMIN),
-    )
-
-
-def has_capability(number: int) -> bool:
-    """Whether this process holds a capability. Source: capabilities(7), proc(5) CapEff."""
-    status = Path("/proc/self/status").read_text()
-    mask = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
-    return bool(int(mask, 16) >> number & 1)
+# -------------------------------------------------------------------------------------------------------- how it ends
 
 
 def interrupt_once(stop: threading.Event) -> None:
@@ -354,51 +254,15 @@ def interrupt_once(stop: threading.Event) -> None:
     signal.signal(signal.SIGTERM, interrupted)
 
 
-def load_tables() -> tables.Tables:
-    """Read the rows."""
-    return tables.load(images=settings().images)
-
-
-def chosen(cells: Sequence[Cell], patterns: list[str] | None) -> tuple[Cell, ...]:
-    """Return the cells that a pattern names. Raises UsageError with what is known if one names none."""
-    if not patterns:
-        return tuple(cells)
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(cell.id, pattern) for cell in cells):
-            known = ", ".join(cell.id for cell in cells[:12]) + (", …" if len(cells) > 12 else "")
-            raise UsageError(
-                f"no cell is called {pattern!r}", facts=(("known", known),), hint="`lab list` shows them all"
-            )
-    return tuple(cell for cell in cells if any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in patterns))
-
-
-def emit(contract: Mapping[str, Any], words: str, *, as_json: bool) -> None:
-    """Print the one or the other."""
-    print(document.printed_json(contract) if as_json else words)
-
-
-def said(event: Event) -> None:
-    """Print notes of commands that have no live view."""
-    if isinstance(event, Note):
-        print(plain.one_line(event.text), file=sys.stderr, flush=True)
-
-
-def colour(stream: Any) -> bool:
-    """Whether a stream wants colours. Source: no-color.org."""
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR")
-
-
-def shown(path: Path) -> str:
-    """Return a path as one would type it from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
 def next_steps(matrix: Path, done: session.Session) -> str:
     """Return what to try next."""
     rows = []
     deciding = ("error", "fail")
     for result in done.results:
+        early = next((finding for finding in result.findings if finding.severity in deciding), None)
+        if early is not None:
+            rows.append(f"lab explain {early.id}")
+            break
         found = [(attempt, finding) for attempt in result.attempts for finding in attempt.findings]
         telling = next(((attempt, finding) for attempt, finding in found if finding.severity in deciding), None)
         if telling is not None:
