@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What emulation costs: one cell built in several modes, one after the other, with CPU and wall seconds and their ratios.
 
-    .venv/bin/python bench/emulation.py                                    # armhf accelerated and emulated, whole: half an hour
+    .venv/bin/python bench/emulation.py                                    # armhf accelerated, emulated; whole: an hour of CPU
     .venv/bin/python bench/emulation.py --target lib/                      # configuration and a folder: some minutes
     .venv/bin/python bench/emulation.py --arch arm64 --mode cross --mode accelerated --hot 12
 
