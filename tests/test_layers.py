@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors", "model"},
     "proc": NOUNS,
     "yamltext": {"errors"},
-    "tables": {"errors", "model", "yamltext"},
+    "tables": {"errors", "model", "yamltext", "tables"},
     "matrix": {"errors", "model", "tables", "yamltext", "kconfig", "matrix"},
     "matrix.expand": {"errors", "model"},
     "plan": {"errors", "model"},

@@ -27,13 +27,13 @@ import docker.errors
 import docker.types
 import requests.exceptions
 
+from lab.environment.following import LogReader
 from lab.errors import EnvironmentFault
 from lab.model import Ending, Step, StepResult
 from lab.settings import Settings
 
 LABEL = "kbuild-lab.owner"  # value: see owner_is_alive()
 SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
-LOG_LIMIT = 512 << 20  # bytes of one step's log; a console that floods is cut, not waited for
 FILE_LIMIT = 8 << 30  # bytes of one file a step may write
 # the engine reads stdout and stderr through two pipes and loses their order; a log needs it
 ONE_STREAM = ("sh", "-c", 'exec "$@" 2>&1', "sh")
@@ -187,7 +187,7 @@ class Engine:
             stream = self._client.api.attach(container, stdout=True, stderr=True, stream=True)
             with _engine_trouble(f"start the container of step {step.name!r}"):
                 self._client.api.start(container)
-            reader = _LogReader(stream, log, on_line)
+            reader = LogReader(stream, log, on_line, LOST)
             ours = reader.until_end(began + step.deadline_s, stop, lambda: self._kill(container))
             ending, status, detail = self._ending(container, ours)
             with contextlib.suppress(*LOST, AttributeError):
@@ -328,43 +328,6 @@ def owner_is_alive(owner: str) -> bool:
     except OSError:
         return False
     return False
-
-
-class _LogReader:
-    """Copies a container's output into a file on a thread of its own and tells each line once."""
-
-    def __init__(self, stream: Iterator[bytes], log: Path, on_line: Callable[[str], None]) -> None:
-        self._done = threading.Event()
-        self._stream, self._log, self._on_line = stream, log, on_line
-        threading.Thread(target=self._copy, name=f"log:{log.name}", daemon=True).start()
-
-    def _copy(self) -> None:
-        written, rest = 0, b""
-        try:
-            with self._log.open("ab", buffering=0) as out, contextlib.suppress(*LOST):
-                for chunk in self._stream:
-                    if written < LOG_LIMIT:
-                        out.write(chunk[: LOG_LIMIT - written])
-                    written += len(chunk)
-                    *lines, rest = (rest + chunk)[-(1 << 16) :].split(b"\n")
-                    for line in lines[-200:]:
-                        self._on_line(line.decode("utf-8", "replace"))
-                if written > LOG_LIMIT:
-                    out.write(b"\nlab: log cut here, %d bytes more were said\n" % (written - LOG_LIMIT))
-        finally:
-            self._done.set()
-
-    def until_end(self, deadline: float, stop: threading.Event | None, kill: Callable[[], None]) -> Ending | None:
-        """Wait until the output ends; kill at the deadline or when told to stop. Returns what we did, None if nothing."""
-        ours: Ending | None = None
-        while not self._done.wait(0.05):
-            if ours is None and time.monotonic() > deadline:
-                ours = Ending.DEADLINE
-                kill()
-            elif ours is None and stop is not None and stop.is_set():
-                ours = Ending.INTERRUPTED
-                kill()
-        return ours
 
 
 def connect(settings: Settings) -> Engine:
