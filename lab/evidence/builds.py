@@ -19,6 +19,7 @@ from lab.evidence.elf import UnreadableError, open_elf
 from lab.evidence.text import opened
 
 PIECE = 1 << 20
+PACKED_AT_MOST = 1 << 20  # bytes of a vdso
 DIFFERENCES_AT_MOST = 1000
 _SUFFIXES = (".o", ".ko", ".so", ".dbg", ".elf")
 _HOST_FOLDERS = re.compile(r"(?:scripts|tools|arch/[^/]+/tools)/")
@@ -28,7 +29,7 @@ LEFT_OUT = (
     *compare.LEFT_OUT,
     "host programs (scripts/, tools/ and what is compiled without -D__KERNEL__)",
     "links that are made on the way (.tmp_*), archives (their members are compared)",
-    "boot images; and what packs vmlinux, if vmlinux differs in the above only",
+    "boot images; and what packs vmlinux, if vmlinux differs in the above only; a vdso in an object likewise",
 )
 
 
@@ -78,10 +79,16 @@ class _Tally:
     differences: list[Difference] = field(default_factory=list)
     unproven: list[Aside] = field(default_factory=list)
     explained: list[Aside] = field(default_factory=list)
+    packed: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def differs(self, found: Iterable[Difference]) -> None:
         self.differing += 1
         self.differences += list(found)[: DIFFERENCES_AT_MOST - len(self.differences)]
+
+    def packed_near(self, path: str) -> list[tuple[bytes, bytes]]:
+        """Return both contents of each shared object that the object at `path` may include: one of its folder or below."""
+        folder = path.rpartition("/")[0] + "/"
+        return [pair for name, pair in self.packed.items() if name.startswith(folder) and path.endswith(".o")]
 
 
 def build(root: Path) -> Build:
@@ -130,7 +137,7 @@ def compared(a: Build, b: Build) -> Comparison:
         mine, other = _linked(mine), _linked(other)
     tally, repacked = _Tally(), False
     objects = any(path.endswith(".o") for path in mine)
-    for path in sorted({*mine, *other}, key=_vmlinux_first):
+    for path in sorted({*mine, *other}, key=_parts_first):
         if path not in mine or path not in other:
             kind = Kind.ONLY_IN_A if path in mine else Kind.ONLY_IN_B
             tally.differs([Difference(path=path, kind=kind)])
@@ -155,8 +162,9 @@ def _linked(files: dict[str, Path]) -> dict[str, Path]:
     return {path: file for path, file in files.items() if path == "vmlinux" or path.endswith(".ko")}
 
 
-def _vmlinux_first(path: str) -> tuple[bool, str]:
-    return path != "vmlinux", path
+def _parts_first(path: str) -> tuple[bool, bool, str]:
+    """Order files so that what others pack comes before them: vmlinux, then the vdso's shared objects."""
+    return path != "vmlinux", not path.endswith(".so"), path
 
 
 def _compare(path: str, a: Path, b: Path, tally: _Tally, *, objects: bool) -> None:
@@ -167,7 +175,8 @@ def _compare(path: str, a: Path, b: Path, tally: _Tally, *, objects: bool) -> No
             tally.identical += 1
             return
         with ExitStack() as stack:
-            found = tuple(_first(compare.differences(path, *(stack.enter_context(open_elf(file)) for file in (a, b)))))
+            one, two = (stack.enter_context(open_elf(file)) for file in (a, b))
+            found = tuple(_first(compare.differences(path, one, two, tally.packed_near(path))))
     except RelaidError as error:
         told = Aside(path=path, because=str(error))
         (tally.explained if objects else tally.unproven).append(told)
@@ -177,8 +186,15 @@ def _compare(path: str, a: Path, b: Path, tally: _Tally, *, objects: bool) -> No
         return
     if found:
         tally.differs(found)
-    else:
-        tally.same += 1
+        return
+    tally.same += 1
+    if path.endswith(".so"):
+        tally.packed[path] = (_content(a), _content(b))
+
+
+def _content(path: Path) -> bytes:
+    with opened(path) as file:
+        return file.read(PACKED_AT_MOST)
 
 
 def _first(found: Iterator[Difference]) -> Iterator[Difference]:

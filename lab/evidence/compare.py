@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -79,8 +79,9 @@ class _Cut:
 class _Side:
     """One of the two files, with what does not count in it."""
 
-    def __init__(self, elf: Elf) -> None:
-        self.elf = elf
+    def __init__(self, elf: Elf, packed: Sequence[bytes] = ()) -> None:
+        """packed: contents of files that were compared by themselves, and do not count where a section holds them whole."""
+        self.elf, self._packed = elf, packed
         held = sum(section.size for section in elf.sections if section.type != SHT_NOBITS)
         if held > OVERLAP_AT_MOST * elf.bytes + PIECE:
             raise UnreadableError(f"its sections claim {held} bytes, the file has {elf.bytes}")
@@ -127,6 +128,8 @@ class _Side:
             return _without_build_id(data, self.elf.byte_order)
         for cut in sorted((cut for cut in self.cuts if cut.section == index), key=lambda cut: -cut.start):
             data = data[: cut.start] + data[cut.end :]
+        for content in self._packed:
+            data = data.replace(content, bytes(len(content)), 1)
         return data
 
     def symbol_at(self, index: int, offset: int) -> str:
@@ -171,9 +174,10 @@ def _without_build_id(data: bytes, byte_order: str) -> bytes:
     return bytes(out)
 
 
-def differences(path: str, a: Elf, b: Elf) -> Iterator[Difference]:
+def differences(path: str, a: Elf, b: Elf, packed: Sequence[tuple[bytes, bytes]] = ()) -> Iterator[Difference]:
     """Yield what differs between two ELF files that should be the same, one Difference a section, in A's order.
 
+    packed: contents in A and in B of files that either may hold whole (a vdso), and that were compared by themselves.
     Raises UnreadableError for a damaged file and RelaidError where banners of different length moved everything.
     """
     for field in ("is_64", "byte_order", "machine", "type", "flags"):
@@ -181,7 +185,7 @@ def differences(path: str, a: Elf, b: Elf) -> Iterator[Difference]:
         if mine != other:
             yield Difference(path=path, kind=Kind.HEADER, text=f"ELF header: {field} is {mine} and {other}")
             return
-    one, two = _Side(a), _Side(b)
+    one, two = (_Side(elf, [pair[side] for pair in packed]) for side, elf in enumerate((a, b)))
     if _relaid(one, two):
         raise RelaidError("the version banners differ in length, and everything behind them lies elsewhere")
     for key in dict.fromkeys((*one.named, *two.named)):

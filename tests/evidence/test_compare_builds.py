@@ -94,6 +94,24 @@ def test_a_section_that_only_one_object_has_is_a_difference(tmp_path):
     assert (".data", "only in B", 1) in [(one.section, one.kind, one.size_b) for one in found.differences]
 
 
+def with_vdso(text=TEXT, comment=b"GCC: (Debian 12.2.0-14)\0", behind=b"\xc3"):
+    """Return the files of a build whose object holds a shared object whole, as .incbin does, padded to a page."""
+    vdso = text_object(text, comment, kind=3)
+    held = vdso.ljust(4096, b"\0") + behind
+    return {"arch/x/vdso/vdso.so": vdso, "arch/x/vdso/vdso.o": elf([(".data", PROGBITS, held)])}
+
+
+def test_a_vdso_in_an_object_counts_as_its_own_file_does(tmp_path):
+    found = compared(tmp_path, with_vdso(), with_vdso(comment=b"GCC: (Debian 12.2.0-14+deb12u1)\0"))
+    assert (found.same, found.identical, found.differing) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("other", [{"text": TEXT[1:] + b"\xcc"}, {"comment": b"GCC: 13\0", "behind": b"\xc9"}])
+def test_another_vdso_or_what_lies_behind_it_counts(tmp_path, other):
+    found = compared(tmp_path, with_vdso(), with_vdso(**other))
+    assert "arch/x/vdso/vdso.o" in [one.path for one in found.differences]
+
+
 def test_host_programs_may_differ(tmp_path):
     host = ("scripts/kconfig/lexer.o", "usr/gen_init_cpio.o")
     mine, other = ({name: text_object(machine=machine) for name in host} for machine in (62, 40))
