@@ -129,7 +129,7 @@ def clean(
         elif older_s is not None:
             freed = sweep.unused(settings, engine, older_s)
         else:
-            freed = sweep.to_budget(settings, engine, sink)
+            freed = sweep.to_budget(settings, engine, sink, recount=True)
     return Swept(
         containers=swept.containers,
         scratch_folders=swept.scratch_folders,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -15,6 +17,9 @@ from lab.environment.engine import Engine
 from lab.errors import LabError
 from lab.events import Note, Sink
 from lab.settings import Settings
+
+COUNTED = "counted.json"  # in the cache: what its entries took when they were counted last
+COUNT_EVERY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +94,16 @@ def unused(settings: Settings, engine: Engine | None, older_s: float) -> Swept:
     return _removed(settings, engine, [entry for entry in found if entry.used_at_s < until])
 
 
-def to_budget(settings: Settings, engine: Engine | None, sink: Sink) -> Swept:
-    """Remove what was not used for longest until caches and images take no more than the budget allows."""
+def to_budget(settings: Settings, engine: Engine | None, sink: Sink, *, recount: bool = False) -> Swept:
+    """Remove what was not used for longest until caches and images take no more than the budget allows.
+
+    recount: count even if an earlier count and what the disk gained since say that there is room.
+    """
     budget = settings.cache_budget_bytes
     images = _images(settings, engine)
     of_images = sum(images.values())
-    if not budget or not settings.cache.is_dir() or _used_bytes(settings.cache) + of_images <= budget:
-        return Swept()  # not even all that the disk holds is too much: nothing needs to be counted
+    if not budget or not settings.cache.is_dir() or _at_most(settings.cache, recount=recount) + of_images <= budget:
+        return Swept()
     found = sorted((*cache.entries(settings), *images), key=lambda entry: entry.used_at_s)
     usage = cache.Usage(tuple(found))
     gone = Swept()
@@ -105,6 +113,7 @@ def to_budget(settings: Settings, engine: Engine | None, sink: Sink) -> Swept:
         one = _removed(settings, engine, [entry], usage)
         of_images -= images.get(entry, 0) if one.images else 0
         gone = gone + one
+    _note_count(settings.cache, usage.bytes)
     if gone:
         words = f"{gone.caches} caches and {gone.images} images, {gone.bytes >> 20} MiB"
         sink(Note(text=f"removed what was not used for longest: {words}; the budget is {budget >> 20} MiB"))
@@ -144,6 +153,28 @@ def _images(settings: Settings, engine: Engine | None) -> dict[Entry, int]:
 
 def _image_removed(settings: Settings, engine: Engine, entry: Entry) -> bool:
     return all(image.removed(built, engine, settings) for built in image.listed(engine) if built.key == entry.name)
+
+
+def _at_most(folder: Path, *, recount: bool) -> int:
+    """Return what the caches take at most, without counting: a million files take minutes on a busy disk.
+
+    That is all that the disk holds, or what was counted within a day and what the disk has gained since. Who frees other room
+    on it in the meantime can hide growth for that day.
+    """
+    used = _used_bytes(folder)
+    try:
+        noted = json.loads((folder / COUNTED).read_text())
+        if not recount and 0 <= time.time() - noted["at_s"] < COUNT_EVERY_S:
+            return min(used, int(noted["bytes"]) + max(0, used - int(noted["disk_bytes"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return used
+
+
+def _note_count(folder: Path, counted: int) -> None:
+    noted = {"at_s": time.time(), "bytes": counted, "disk_bytes": _used_bytes(folder)}
+    with contextlib.suppress(OSError):
+        (folder / COUNTED).write_text(json.dumps(noted))
 
 
 def _used_bytes(folder: Path) -> int:

@@ -1,7 +1,9 @@
 """What is taken away: by age, by budget, never what is in use."""
 
 import dataclasses
+import json
 import os
+import time
 
 import pytest
 
@@ -11,6 +13,7 @@ from lab.settings import Settings
 from lab.use import prepare, sweep
 
 MIB = 1 << 20
+cache_usage = cache.Usage
 
 
 class FakeEngine:
@@ -81,6 +84,32 @@ def test_the_budget_takes_the_least_recently_used_and_no_more_than_needed(settin
     assert len(filled.has) == 1
     assert gone.caches == 2
     assert "not used for longest" in said[0].text
+
+
+def test_what_was_counted_within_a_day_is_not_counted_again(settings, filled, monkeypatch):
+    sweep.to_budget(budget(settings, 6 * MIB), filled, pytest.fail)
+    monkeypatch.setattr(
+        sweep, "_used_bytes", lambda folder: json.loads((folder / sweep.COUNTED).read_text())["disk_bytes"]
+    )
+    counted = []
+    monkeypatch.setattr(cache, "Usage", lambda found: counted.append(found) or cache_usage(found))
+    sweep.to_budget(budget(settings, 6 * MIB), filled, pytest.fail)
+    assert counted == []
+    sweep.to_budget(budget(settings, 6 * MIB), filled, pytest.fail, recount=True)
+    assert len(counted) == 1
+    monkeypatch.setattr(time, "time", lambda: 2 * sweep.COUNT_EVERY_S + 2e9)
+    sweep.to_budget(budget(settings, 6 * MIB), filled, pytest.fail)
+    assert len(counted) == 2
+
+
+def test_what_the_disk_gained_since_counts_as_the_cache_s(settings, filled, monkeypatch):
+    sweep.to_budget(budget(settings, 6 * MIB), filled, pytest.fail)
+    noted = json.loads((settings.cache / sweep.COUNTED).read_text())
+    monkeypatch.setattr(sweep, "_used_bytes", lambda folder: noted["disk_bytes"] + 4 * MIB)
+    counted = []
+    monkeypatch.setattr(cache, "Usage", lambda found: counted.append(found) or cache_usage(found))
+    sweep.to_budget(budget(settings, 6 * MIB), filled, pytest.fail)
+    assert len(counted) == 1
 
 
 def test_an_image_goes_when_its_turn_comes(settings, filled):
