@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lab.errors import UsageError
@@ -28,6 +28,7 @@ KCONFIG = f"{LAB}/kconfig"  # files of kconfig_files()
 KALLSYMS = f"{OUT}/.lab-kallsyms"  # where the cmp wrapper keeps the kallsyms passes
 
 BUILD_LOG = "build.txt"  # of configure and make: one story, in order
+REMAKE_LOG = "remake.txt"
 
 # -j is ours (Make.jobs); these would move the output, hide the log or undo the environment that the Record promises.
 RESERVED = ("O", "KBUILD_OUTPUT", "MAKEFLAGS", "MFLAGS", "ARCH", "SRCARCH")
@@ -103,6 +104,18 @@ def build_step(cell: Cell, arch: Arch, toolchain: Toolchain, *, jobs: int, cache
         log=BUILD_LOG,
         environment=_environment(cell, cache or CompilerCache()),
     )
+
+
+def remake_step(cell: Cell, arch: Arch, toolchain: Toolchain, *, jobs: int, cache: CompilerCache | None = None) -> Step:
+    """Return the Step that makes again what build_step() made, and says of each target why.
+
+    V=2: kbuild appends its reason to the short lines, "  CC      init/main.o - due to: init/main.c"; the saved command lines
+    stay the same. GNU make's own --debug=b names every target that depends on FORCE, which are nearly all.
+    Source: scripts/Kbuild.include, "why - tell why a target got built".
+    """
+    talking = replace(cell, make=replace(cell.make, variables=(*cell.make.variables, ("V", "2"))))
+    step = build_step(talking, arch, toolchain, jobs=jobs, cache=cache)
+    return replace(step, name="remake", log=REMAKE_LOG)
 
 
 def make_line(

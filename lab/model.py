@@ -46,6 +46,13 @@ class Emulation(StrEnum):
     ACCELERATED = "accelerated"
 
 
+class Probe(StrEnum):
+    """What is tried once a cell has been built and booted. REMAKE: make again, with nothing changed; see docs/matrix.md."""
+
+    NONE = "none"
+    REMAKE = "remake"
+
+
 class Lto(StrEnum):
     """Link-time optimisation, an axis of its own: CONFIG_LTO_NONE, _CLANG_THIN, _CLANG_FULL."""
 
@@ -74,6 +81,7 @@ class Finding:
     title: one line without numbers that vary from run to run. message: one sentence a maintainer can act on.
     blame: path relative to O= ("fs/xfs/xfs.ko", "drivers/mcb/mcb-parse.o"), or "" if unknown.
     function: the guilty function, or "". because: reasoning, outermost cause last. data: facts for machines (JSON values).
+    joined: other findings of the same fault, what it led to first; they are told with this one and not by themselves.
     """
 
     id: str
@@ -85,6 +93,16 @@ class Finding:
     function: str = ""
     because: tuple[str, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
+    joined: tuple[Finding, ...] = ()
+
+    @property
+    def decides(self) -> bool:
+        """Whether it settles the outcome by itself."""
+        return self.severity in (Severity.ERROR, Severity.FAIL)
+
+    def ids(self) -> tuple[str, ...]:
+        """Return its id and those of what is told with it."""
+        return (self.id, *(one for part in self.joined for one in part.ids()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +241,7 @@ class Cell:
     expect: Expectation | None
     axes: tuple[tuple[str, str], ...]
     impossible: str = ""
+    probe: Probe = Probe.NONE
 
 
 # ------------------------------------------------------------------------------------------------------- what is run

@@ -6,7 +6,11 @@ Imports stand in the fixtures: tests of one room do not depend on the others bei
 import dataclasses
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("lab", deadline=None)  # no test asserts a time: the machine may be busy
+hypothesis.settings.load_profile("lab")
 
 
 @pytest.fixture(scope="session")

@@ -306,3 +306,12 @@ def test_the_build_key_changes_with_what_is_built_and_not_with_where():
     same = replace(CELL, id="other", filesystem="ext4-128", repeat=9)
     other = replace(CELL, kconfig=(BASE, line("CONFIG_A=y")))
     assert kbuild.build_key(CELL) == kbuild.build_key(same) != kbuild.build_key(other)
+
+
+def test_a_second_make_is_the_first_with_reasons():
+    first = kbuild.build_step(CELL, ARCH, GCC, jobs=2)
+    again = kbuild.remake_step(CELL, ARCH, GCC, jobs=2)
+    assert (again.name, again.log) == ("remake", "remake.txt")
+    assert [word for word in again.argv if word != "V=2"] == list(first.argv)
+    assert again.argv.count("V=2") == 1
+    assert again.environment == first.environment

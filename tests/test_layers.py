@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": NOUNS | {"results", "report"},
     "use": {
         *NOUNS, "settings", "proc", "tables", "matrix", "plan", "environment", "kbuild", "evidence", "checks", "boot",
-        "results", "report", "use.session", "use.attempt", "use.sweep", "use.doctor", "use.record",
+        "results", "report", "use.session", "use.attempt", "use.bench", "use.sweep", "use.doctor", "use.record",
         "use.obstacles",
     },
     "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks", "cli"},

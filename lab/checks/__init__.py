@@ -11,7 +11,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from lab.checks import boot, build, infra, kallsyms, modpost, timestamps
+from lab.checks import (
+    boot,
+    build,
+    clock,
+    config,
+    exports,
+    infra,
+    join,
+    kallsyms,
+    link,
+    livepatch,
+    modpost,
+    modules,
+    objtool,
+    remake,
+    timestamps,
+)
 from lab.evidence.bundle import Evidence
 from lab.model import Finding, NotApplicable, Severity, Span
 
@@ -31,10 +47,18 @@ class Check:
 
 CHECKS: tuple[Check, ...] = (
     Check(name="infra", ids=infra.IDS, run=infra.check),
+    Check(name="config", ids=config.IDS, run=config.check),
     Check(name="build", ids=build.IDS, run=build.check),
+    Check(name="link", ids=link.IDS, run=link.check),
     Check(name="modpost", ids=modpost.IDS, run=modpost.check),
+    Check(name="exports", ids=exports.IDS, run=exports.check),
     Check(name="timestamps", ids=timestamps.IDS, run=timestamps.check),
+    Check(name="clock", ids=clock.IDS, run=clock.check),
+    Check(name="remake", ids=remake.IDS, run=remake.check),
     Check(name="kallsyms", ids=kallsyms.IDS, run=kallsyms.check),
+    Check(name="objtool", ids=objtool.IDS, run=objtool.check),
+    Check(name="livepatch", ids=livepatch.IDS, run=livepatch.check),
+    Check(name="modules", ids=modules.IDS, run=modules.check),
     Check(name="boot", ids=boot.IDS, run=boot.check),
 )
 
@@ -58,13 +82,24 @@ def judge(
                     not_applicable.append(answer)
         except Exception as error:  # whatever a check of ours or of a plug-in does, it must be seen
             findings.append((check.name, _crashed(check.name, error)))
-    return _told_once(findings), tuple(not_applicable)
+    told = _told_once(findings)
+    return join.joined(told, _part_of(told, evidence)), tuple(not_applicable)
 
 
 def _told_once(findings: list[tuple[str, Finding]]) -> tuple[Finding, ...]:
-    """Leave out what another check said under an id of a family whose own check, which knows more, said it as well."""
-    own = {finding.id for name, finding in findings if finding.id.split(".")[0] == name}
+    """Leave out what another check said under an id of a family whose own check, which knows more, said it as well.
+
+    Not of livepatch: the log's word on a symbol is joined to what the module itself shows.
+    """
+    own = {finding.id for name, finding in findings if finding.id.split(".")[0] == name} - set(livepatch.IDS)
     return tuple(finding for name, finding in findings if finding.id not in own or finding.id.split(".")[0] == name)
+
+
+def _part_of(findings: tuple[Finding, ...], evidence: Evidence) -> dict[str, str]:
+    """Return object -> what it is linked into, if there may be something to join by it: the objects are slow to read."""
+    if len(findings) < 2 or not any(finding.id.startswith("objtool.") for finding in findings):
+        return {}
+    return {path: facts.part_of for path, facts in evidence.objects.items() if facts.part_of}
 
 
 def plugins() -> tuple[Check, ...]:

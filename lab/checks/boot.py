@@ -11,7 +11,9 @@ from typing import Any
 
 from lab.evidence.bundle import Evidence
 from lab.evidence.console import ConsoleLog, Crash, ModuleLoad, read
+from lab.evidence.console_livepatch import Refusal
 from lab.evidence.console_rows import Category
+from lab.evidence.log_facts import KlpKind
 from lab.model import Ending, Finding, NotApplicable, Severity, Span, StepResult
 
 IDS = (
@@ -22,6 +24,7 @@ IDS = (
     "boot.hang",
     "boot.incomplete",
     "boot.modules",
+    *(f"livepatch.{kind}" for kind in (KlpKind.SYMBOL, KlpKind.POSITION, KlpKind.FORMAT)),
 )
 CONSOLE = "console.txt"
 STEP = "boot"
@@ -48,6 +51,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         yield NotApplicable(check="boot", because=f"{file} is empty, and no step says that anything was booted")
         return
     yield from log_findings(console, file)
+    yield from (_refused(line, console, file) for line in console.livepatch)
     yield from (_module_failed(load, file) for load in console.loads if load.outcome == "fail" and not no_device(load))
     yield from _ending(console, step, file)
     if console.loads or console.announced is not None:
@@ -83,7 +87,8 @@ def _crash(crash: Crash, console: ConsoleLog, file: str) -> Finding:
     mild = crash.category in MILD and not crash.panic
     data: dict[str, Any] = {
         "category": str(crash.category), "module": crash.module, "modules": list(crash.modules), "tainted": crash.tainted,
-        "panic": crash.panic, "loading": load.path if load else "", "text": crash.text, "excerpt": list(crash.excerpt),
+        "panic": crash.panic, "loading": load.path if load else crash.loading, "text": crash.text,
+        "excerpt": list(crash.excerpt),
         "trace": [f"{frame.function} [{frame.module}]" if frame.module else frame.function for frame in crash.trace],
     }  # fmt: skip
     no_init = crash.category is Category.PANIC and not load and any(word in crash.text for word in NO_INIT[:3])
@@ -97,6 +102,20 @@ def _crash(crash: Crash, console: ConsoleLog, file: str) -> Finding:
         function=crash.function,
         because=tuple(because),
         data=data,
+    )
+
+
+def _refused(line: Refusal, console: ConsoleLog, file: str) -> Finding:
+    load = loading(console, line.at)
+    message = line.text.partition("livepatch: ")[2]
+    return Finding(
+        id=f"livepatch.{line.kind}",
+        severity=Severity.FAIL,
+        title=f"livepatch refused: {message}",
+        message=f"the running kernel refused {load.path if load else 'a livepatch'}: {message}",
+        where=Span(file=file, first=line.at, last=line.at),
+        blame=load.path if load else "",
+        data={"object": line.object, "symbol": line.symbol, "position": line.position, "message": line.text},
     )
 
 

@@ -7,17 +7,21 @@ the check of infra.* and not here. A failed build always yields at least build.f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from lab.evidence.bundle import Evidence
+from lab.evidence.log_excerpt import exception, telling, without_numbers
 from lab.evidence.log_facts import (
+    BtfLine,
     BuildLog,
     CompilerError,
     Complaint,
     KallsymsLine,
     KconfigError,
+    KlpKind,
+    KlpLine,
     LinkerError,
     LinkKind,
     MakeFailure,
@@ -38,12 +42,16 @@ IDS = (
     "build.toolchain-crash",
     "build.script",
     "build.failed",
-    "modpost.namespace",
-    "modpost.section-mismatch",
-    "modpost.other",
+    "btf.failed",
+    "objtool.error",
+    "livepatch.conflict",
+    "livepatch.position",
+    "livepatch.symbol",
+    "livepatch.format",
 )
-OTHERS = ("modpost.undefined", "kallsyms.inconsistent")
+OTHERS = ("modpost.", "kallsyms.inconsistent")
 """Told by log_findings() where there is only a log; with the whole evidence at hand other checks know more."""
+QUIET = (ModpostKind.OTHER, ModpostKind.SUPPRESSED, ModpostKind.MISSING_INPUT)
 LOG = "build.txt"
 FINDINGS_LIMIT = 100
 SYMBOLS_LIMIT = 20
@@ -55,7 +63,7 @@ BOOT_STEP = "boot"
 def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     """Yield what stopped configure or build.
 
-    modpost.undefined and kallsyms.inconsistent are left to the checks that also read symbols and maps.
+    modpost.* and kallsyms.inconsistent are left to the checks that also read symbols and maps.
     """
     log, path = evidence.log, evidence.build_log
     ended = [step for step in evidence.steps if step.name != BOOT_STEP and not step.ok]
@@ -70,7 +78,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         yield NotApplicable(check="build", because=f"the build log ({file}) is empty")
         return
     found = log_findings(log, file)
-    yield from (finding for finding in found if finding.id not in OTHERS)
+    yield from (finding for finding in found if not finding.id.startswith(OTHERS))
     if not found and not log.failed:
         yield from (_unsaid(step, file, log.tail, log.lines) for step in ended if step.ending is Ending.EXITED)
 
@@ -95,8 +103,12 @@ def _all(log: BuildLog, file: str) -> Iterator[Finding]:
     for fault in faults(log):
         if fault.machine is None:
             yield from _fault(fault, log, file)
-    for line in log.modpost:
-        if not line.fatal and line.kind is ModpostKind.UNDEFINED:  # KBUILD_MODPOST_WARN=1: the module will not load
+    stopped = any(line.fatal and line.kind is ModpostKind.SECTION_MISMATCH for line in log.modpost)
+    for (
+        line
+    ) in log.modpost:  # KBUILD_MODPOST_WARN=1, section mismatches, versions: the build goes on, the module may not load
+        told = line.kind not in QUIET and not (stopped and line.kind is ModpostKind.SECTION_MISMATCH)
+        if not line.fatal and told:
             yield _modpost(line, Fault(failure=None, causes=(line,)), log, file, Severity.WARNING)
 
 
@@ -115,6 +127,12 @@ def _fault(fault: Fault, log: BuildLog, file: str) -> Iterator[Finding]:
     first = causes[0]
     if isinstance(first, LinkerError):
         yield from (_linker(cause, fault, file) for cause in _symbols(fault.causes))
+        return
+    if isinstance(first, KlpLine):
+        lines = [cause for cause in causes if isinstance(cause, KlpLine) and not cause.consequence]
+        yield from (
+            _klp(line, fault, file) for line in [line for line in lines if not line.harmless] or lines or [first]
+        )
         return
     for kind, tell in TELLERS:
         if isinstance(first, kind):
@@ -140,19 +158,35 @@ def _compiler(cause: CompilerError, fault: Fault, file: str) -> Finding:
     )
 
 
+LINK_TITLES: dict[LinkKind, str] = {
+    LinkKind.UNDEFINED: "undefined symbol",
+    LinkKind.MULTIPLE: "multiple definition of",
+    LinkKind.RANGE: "relocation out of range:",
+    LinkKind.DISCARDED: "a discarded section is used:",
+}
+LINK_REASONS: dict[LinkKind, str] = {
+    LinkKind.RANGE: "what the code jumps or points to is too far away: the image has grown, or a section lies elsewhere",
+    LinkKind.DISCARDED: "code that stays refers to code that this configuration throws away (__init, __exit)",
+    LinkKind.OVERLAP: "the linker script gives two sections the same place",
+    LinkKind.ORPHAN: "no rule of the linker script places this section, and CONFIG_LD_ORPHAN_WARN_LEVEL makes that an error",
+    LinkKind.ASSERTION: "an ASSERT() of the linker script (arch/*/kernel/vmlinux.lds.S) did not hold",
+    LinkKind.SPACE: "the image is larger than the memory region that the linker script gives it",
+}
+
+
 def _linker(cause: LinkerError, fault: Fault, file: str) -> Finding:
     facts = {
         "file": cause.source, "line": cause.row, "object": cause.object, "symbol": cause.symbol, "message": cause.message,
-        "source": cause.source,
+        "source": cause.source, "function": cause.function,
     }  # fmt: skip
     place = cause.source or cause.object
-    title = f"link error: {cause.symbol or cause.message}"
-    if cause.symbol:
-        title = (
-            f"{'multiple definition of' if cause.kind is LinkKind.MULTIPLE else 'undefined symbol'} '{cause.symbol}'"
-        )
+    title = f"link error: {without_numbers(cause.symbol or cause.message)}"
+    if cause.symbol and cause.kind in LINK_TITLES:
+        title = f"{LINK_TITLES[cause.kind]} '{cause.symbol}'"
     message = f"{cause.message} (in {place})" if place and place not in cause.message else cause.message
-    return _finding("build.linker", cause, fault, file, title, message, facts, kind=str(cause.kind))
+    because = (LINK_REASONS[cause.kind],) if cause.kind in LINK_REASONS else ()
+    found = _finding("build.linker", cause, fault, file, title, message, facts, because=because, kind=str(cause.kind))
+    return replace(found, function=cause.function)
 
 
 def _symbols(causes: Iterable[Complaint]) -> list[LinkerError]:
@@ -187,8 +221,8 @@ def _kallsyms(cause: KallsymsLine, fault: Fault, file: str) -> Finding:
 
 def _kconfig(cause: KconfigError, fault: Fault, file: str) -> Finding:
     facts = {"file": cause.file, "line": cause.row, "message": cause.message}
-    if cause.file:
-        title = f"Kconfig: {cause.file}: {cause.message}"
+    if cause.file or "recursive dependency" in cause.message:  # 7.2 names files in the lines below only
+        title = f"Kconfig: {cause.file}{': ' if cause.file else ''}{cause.message}"
         return _finding("build.kconfig", cause, fault, file, title, cause.text, facts)
     # no configuration, one of another version, an unclean tree: whoever asked for the build made it, not the kernel
     title = f"Kconfig: {cause.message}"
@@ -200,18 +234,76 @@ def _crash(cause: ToolCrash, fault: Fault, file: str) -> Finding:
     because = (
         "a machine with bad memory or a full disk looks the same: repeat before reporting it to the compiler's people",
     )
-    title = f"toolchain crash: {_without_numbers(cause.message)}"
+    title = f"toolchain crash: {without_numbers(cause.message)}"
     return _finding("build.toolchain-crash", cause, fault, file, title, cause.message, facts, because=because)
 
 
-def _script(cause: ToolError | ObjtoolLine, fault: Fault, file: str) -> Finding:
-    facts: dict[str, Any] = {"message": cause.text, "tool": "objtool" if isinstance(cause, ObjtoolLine) else cause.tool}
+SCRIPTS = (
+    # host programs that name no place: what the line begins with or holds, and the kind of data that a reader can ask for
+    ("Cannot find symbol for section", "recordmcount"),
+    ("error: local symbol ", "local-export"),
+    ("function name creates ambiguity", "function-name"),
+    ("__ex_table", "sorttable"),
+    ("klp-convert: ", "klp-convert"),
+)
+
+
+def _script(cause: ToolError | KlpLine, fault: Fault, file: str) -> Finding:
+    tool = cause.tool if isinstance(cause, ToolError) else "klp-convert"
+    facts: dict[str, Any] = {"message": cause.text, "tool": tool}
     message = cause.text
     if message.startswith("Traceback") and fault.failure:
-        message = _exception(fault.failure.excerpt) or message
+        message = exception(fault.failure.excerpt) or message
         facts["message"] = message
-    kind = "objtool" if isinstance(cause, ObjtoolLine) else "tool"
-    return _finding("build.script", cause, fault, file, _without_numbers(message), message, facts, kind=kind)
+    kind = next((kind for words, kind in SCRIPTS if words in message), "tool")
+    because: tuple[str, ...] = ()
+    if isinstance(cause, KlpLine) and cause.harmless:
+        because = (
+            "this klp-convert compares names alone: one name in two objects, or one position twice, is no conflict",
+        )
+    return _finding(
+        "build.script", cause, fault, file, without_numbers(message), message, facts, because=because, kind=kind
+    )
+
+
+def _objtool(cause: ObjtoolLine, fault: Fault, file: str) -> Finding:
+    facts = {
+        "message": cause.text, "tool": "objtool", "object": cause.object, "function": cause.function, "offset": cause.offset
+    }  # fmt: skip
+    title = f"objtool: {without_numbers(cause.message)}"
+    found = _finding("objtool.error", cause, fault, file, title, cause.text, facts, kind="objtool")
+    return replace(found, function=cause.function, blame=cause.object or found.blame)
+
+
+def _klp(cause: KlpLine, fault: Fault, file: str) -> Finding:
+    if cause.harmless:
+        return _script(cause, fault, file)
+    facts = {
+        "message": cause.text, "object": cause.object, "symbol": cause.symbol, "positions": list(cause.positions),
+        "tool": cause.text.partition(":")[0],
+    }  # fmt: skip
+    because = ("two objects of the module want two symbols of one name, and its link left one for both",)
+    return _finding(
+        f"livepatch.{cause.kind}", cause, fault, file, f"livepatch: {cause.message}", cause.message, facts,
+        because=because if cause.kind is KlpKind.CONFLICT else (), kind="log",
+    )  # fmt: skip
+
+
+def _btf(cause: BtfLine, fault: Fault, file: str) -> Finding:
+    others = [other for other in fault.causes if isinstance(other, ToolError) and "pahole" in other.text.lower()]
+    said = telling(fault.failure.excerpt) if cause.consequence and fault.failure else ""
+    message = next((other.text for other in others), cause.message)
+    because = ("pahole and the compiler must fit together: DWARF that is newer than pahole looks the same",)
+    because = (*((f"before it: {said}",) if said and said != message else ()), *because)
+    facts = {
+        "message": cause.message,
+        "symbol": cause.symbol,
+        "tool": "resolve_btfids" if not cause.consequence else "pahole",
+    }
+    title = f"BTF: {without_numbers(message)}"
+    return _finding(
+        "btf.failed", cause, fault, file, title, message, facts, because=because if cause.consequence else ()
+    )
 
 
 TELLERS: tuple[tuple[Any, Any], ...] = (
@@ -219,14 +311,10 @@ TELLERS: tuple[tuple[Any, Any], ...] = (
     (KallsymsLine, _kallsyms),
     (KconfigError, _kconfig),
     (ToolCrash, _crash),
+    (ObjtoolLine, _objtool),
+    (BtfLine, _btf),
     (ToolError, _script),
-    (ObjtoolLine, _script),
 )
-MODPOST_IDS = {
-    ModpostKind.UNDEFINED: "modpost.undefined",
-    ModpostKind.NAMESPACE: "modpost.namespace",
-    ModpostKind.SECTION_MISMATCH: "modpost.section-mismatch",
-}
 
 
 def _modpost(line: ModpostLine, fault: Fault, log: BuildLog, file: str, severity: Severity) -> Finding:
@@ -239,12 +327,12 @@ def _modpost(line: ModpostLine, fault: Fault, log: BuildLog, file: str, severity
             other.message for other in log.modpost if other.kind is line.kind and other.module and other.at < line.at
         )[:ERRORS_LIMIT]
     facts = {"message": line.message, "symbol": line.symbol, "module": line.module, "namespace": line.namespace}
-    id_ = MODPOST_IDS.get(line.kind, "modpost.other")
-    title = _without_numbers(line.message)
+    id_ = f"modpost.{line.kind}"
+    title = without_numbers(line.message)
     found = _finding(
         id_, line, fault, file, title, message, facts, because=because, kind=str(line.kind), severity=severity
     )
-    return _blaming(found, line.module) if line.module.endswith(".ko") else found
+    return replace(found, blame=line.module) if line.module.endswith(".ko") else found
 
 
 def _stopped(fault: Fault) -> bool:
@@ -256,15 +344,15 @@ def _stopped(fault: Fault) -> bool:
 def _uncaused(failure: MakeFailure, fault: Fault, file: str) -> Finding:
     """Tell of a failure that nothing known precedes: a missing rule, a script that spoke in its own words, or silence."""
     if _stopped(fault) or not failure.target:
-        title = _without_numbers(failure.reason)
+        title = without_numbers(failure.reason)
         because = (f"it is needed by '{failure.needed_by}'",) if failure.needed_by else ()
         facts = {"message": failure.reason}
         return _finding("build.make", failure, fault, file, title, failure.reason, facts, because=because)
-    told = _telling(failure.excerpt)
+    told = telling(failure.excerpt)
     if told:
         facts = {"message": told}
         return _finding(
-            "build.script", failure, fault, file, f"'{failure.target}' failed: {_without_numbers(told)}", told, facts
+            "build.script", failure, fault, file, f"'{failure.target}' failed: {without_numbers(told)}", told, facts
         )
     message = f"make gave up on '{failure.target}' ({failure.reason}), and the log says nothing about why"
     return _finding(
@@ -303,52 +391,3 @@ def _finding(
         id=id_, severity=severity, title=title[:300], message=message, where=Span(file=file, first=cause.at, last=last),
         blame=failure.target if failure else "", because=because, data=data,
     )  # fmt: skip
-
-
-def _blaming(finding: Finding, module: str) -> Finding:
-    return Finding(
-        id=finding.id, severity=finding.severity, title=finding.title, message=finding.message, where=finding.where,
-        blame=module, because=finding.because, data=finding.data,
-    )  # fmt: skip
-
-
-def _without_numbers(text: str) -> str:
-    """Take out of a title what changes from run to run: addresses, sizes, temporary names."""
-    text = re.sub(r"/tmp/[\w./-]+", "/tmp/…", text)
-    return re.sub(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{8,}\b", "…", text)
-
-
-NOISE = re.compile(
-    r"  [A-Z][\w-]* |make(?:\[\d+\])?: (?:\*\*\*|[`'\"]|Entering |Leaving |Nothing |Target |Deleting |[Ww]arning|Circular )"
-    r"|\+|\s*$|#|\s*\d* \||compilation terminated|.*warnings? (?:being treated|generated)"
-    r"|.*(?:warning|note): |In file included|\s+from "
-)
-TELLING = re.compile(
-    r"\b(?:error|fail(?:ed|ure)|cannot|can't|could not|not found|invalid|missing|unknown|unable|denied|No such|unexpected"
-    r"|unrecogni[sz]ed|usage)\b",
-    re.IGNORECASE,
-)
-
-
-def _telling(excerpt: tuple[str, ...]) -> str:
-    """Return the line, among those right above a failure, that most likely says why; "" if only progress stands there."""
-    block: list[str] = []
-    for line in reversed(excerpt):
-        if NOISE.match(line):
-            if block:
-                break
-            continue
-        block.append(line.strip())
-    telling = [line for line in block if TELLING.search(line)]
-    return telling[-1] if telling else block[0] if block else ""
-
-
-def _exception(excerpt: tuple[str, ...]) -> str:
-    """Return the last line of a Python traceback, which names the exception."""
-    inside = False
-    for line in excerpt:
-        if line.startswith("Traceback"):
-            inside = True
-        elif inside and line and not line.startswith(" "):
-            return line
-    return ""

@@ -27,6 +27,8 @@ IDS = (
     "infra.missing-tool",
     "infra.read-only",
     "infra.io-error",
+    "infra.ccache",
+    "infra.network",
 )
 LOG = "build.txt"
 STEPS = "steps.json"
@@ -45,6 +47,8 @@ TITLES: dict[InfraKind, str] = {
     InfraKind.INTERRUPTED: "the build was interrupted",
     InfraKind.IO_ERROR: "the storage failed",
     InfraKind.ENGINE: "the container engine was lost",
+    InfraKind.CCACHE: "the compiler cache could not work",
+    InfraKind.NETWORK: "the network was not there",
 }
 ENDINGS: dict[Ending, tuple[str, str]] = {
     Ending.DEADLINE: ("infra.deadline", "the {name} step did not end within its deadline"),

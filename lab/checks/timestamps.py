@@ -1,12 +1,13 @@
-"""Times that make go wrong: inputs that it could not see were newer (tie), outputs left behind (stale), times to come (future).
+"""Times that make go wrong: inputs that it could not see were newer (tie), and outputs left behind (stale).
 
 On a coarse clock a healthy build is full of equal times, so equal times alone are no finding: the recorded order of writes
-or the content of the objects decides.
+or the content of the objects decides, and where neither can, ties are counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lab.evidence import autoksyms, race
@@ -14,20 +15,17 @@ from lab.evidence.bundle import Evidence
 from lab.evidence.commands import KSYM_FOLDERS
 from lab.evidence.mtimes import SECOND_NS, is_coarse, shared_tick, span, tick, tick_name, utc
 from lab.evidence.text import clean
-from lab.evidence.writes import has_gap, times_of_changes
+from lab.evidence.writes import WRITES, has_gap, steps_back, times_of_changes
 from lab.model import Finding, NotApplicable, Severity, Span
 
-IDS = ("timestamps.tie", "timestamps.stale", "timestamps.future")
+IDS = ("timestamps.tie", "timestamps.stale")
 MAX_PAIRS = 50
-COPIED_FILES, COPIED_SHARE = 4, 0.005
-"""From so many .cmd files older than their targets on, the times are a copy's. Real builds have none."""
 MAX_FINDINGS = 20
-# A clock that a network file system or a virtual machine corrects by less than this confuses nobody.
-FUTURE_SLACK_NS = 2 * SECOND_NS
+MAX_NEEDED = 3
 
 
 def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
-    """Yield at most one timestamps.tie, one stale per object (or per input), at most one future."""
+    """Yield at most one timestamps.tie and one stale per object (or per input)."""
     if not evidence.mtimes:
         yield NotApplicable(check="timestamps", because="there are no files' times to look at")
         return
@@ -40,30 +38,15 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     if evidence.autoksyms is None and any(command.ksyms for command in evidence.commands):
         because = f"{autoksyms.LIST} is missing or cut off: exports were not compared with it"
         yield NotApplicable(check="timestamps.stale", because=because)
-    copied = _copied(evidence)
-    if copied:
-        yield NotApplicable(check="timestamps", because=copied)
+    if evidence.copied:
+        older = f"{evidence.copied} .cmd files are older than what they tell of"
+        because = f"{older}: this is a copy that did not keep the files' times"
+        yield NotApplicable(check="timestamps", because=because)
     else:
         yield from _ties(evidence, granularity_ns)
     yield from _stale_exports(evidence, granularity_ns)  # content, not times
-    if copied:
-        return
-    yield from _stale_inputs(evidence, granularity_ns)
-    yield from _future(evidence, granularity_ns)
-
-
-def _copied(evidence: Evidence) -> str:
-    """Return why the times are not those of the build, "" if they may be.
-
-    kbuild writes .X.cmd when X is done, in the same recipe (scripts/Kbuild.include, if_changed), so it is never older. A
-    copy that gives every file a new time (cp -r, an archive without times) follows the order of the folder instead.
-    """
-    pairs = [(evidence.mtimes.get(command.file), evidence.mtimes.get(command.target)) for command in evidence.commands]
-    both = [(noted, made) for noted, made in pairs if noted is not None and made is not None]
-    older = sum(noted < made for noted, made in both)
-    if older < max(COPIED_FILES, len(both) * COPIED_SHARE):
-        return ""
-    return f"{older} .cmd files are older than what they tell of: this is a copy that did not keep the files' times"
+    if not evidence.copied:
+        yield from _stale_inputs(evidence, granularity_ns)
 
 
 def _no_mechanism(evidence: Evidence) -> str | None:
@@ -77,6 +60,8 @@ def _no_mechanism(evidence: Evidence) -> str | None:
 
 
 # ------------------------------------------------------------------------------------------------------------- ties
+
+_WAITS = re.compile(r"^[^#\n]*\bsleep\b", re.M)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,25 +103,54 @@ def _ties(evidence: Evidence, granularity_ns: int) -> Iterator[Finding | NotAppl
     if gap:
         because = "the record of writes has a gap (the watcher was overrun): only what is on disk was judged"
         yield NotApplicable(check="timestamps.tie", because=because)
-    found = _recorded(evidence, granularity_ns) if writes and not gap else _on_disk(evidence, granularity_ns)
+    ordered = bool(writes) and not gap
+    found = _recorded(evidence, granularity_ns) if ordered else _on_disk(evidence, granularity_ns)
+    if not ordered and is_coarse(granularity_ns):
+        yield from _uncertain(evidence, granularity_ns)
     if found.pairs:
         yield _tie(found, evidence)
 
 
+def _uncertain(evidence: Evidence, granularity_ns: int) -> Iterator[NotApplicable]:
+    """Count what the content of objects does not settle: it is no finding, and no pass either."""
+    linked = _linked(evidence)
+    count = race.ties(evidence.commands, linked, evidence.mtimes, granularity_ns)
+    if not count.pairs:
+        return
+    settled = " (objects' exports were compared with their list instead)" if evidence.autoksyms is not None else ""
+    yield NotApplicable(
+        check="timestamps.tie",
+        because=f"{count.pairs:,} ties within {span(granularity_ns)} of {count.objects:,} objects and their inputs cannot be"
+        f" told from races without a record of writes{settled}",
+    )
+
+
+def _linked(evidence: Evidence) -> dict[str, str]:
+    """Return the objects that are part of vmlinux or a module -> what they are part of; others may be left over."""
+    return {path: facts.part_of for path, facts in evidence.objects.items() if facts.part_of}
+
+
+def _clock(evidence: Evidence, granularity_ns: int) -> race.Clock:
+    writes = evidence.writes or ()
+    changes = {} if has_gap(writes) else times_of_changes(writes)
+    return race.Clock(times=evidence.mtimes, changes=changes, granularity_ns=granularity_ns)
+
+
 def _recorded(evidence: Evidence, granularity_ns: int) -> _Race:
     """Judge by the order of writes. Near misses count only where no guard makes the order certain and the clock is coarse."""
-    clock = race.Clock(
-        times=evidence.mtimes, changes=times_of_changes(evidence.writes or ()), granularity_ns=granularity_ns
-    )
+    clock = _clock(evidence, granularity_ns)
     rounds = autoksyms.rounds(evidence.writes or ())
     script = evidence.adjust_script
     guarded = autoksyms.has_guard(script) if script is not None else None
     if not guarded and rounds and all(autoksyms.waited(one, granularity_ns) for one in rounds):
         guarded = True
+    if not guarded and rounds and _WAITS.search(script or "") and all(_apart(one, granularity_ns) for one in rounds):
+        guarded = True  # in another manner than the kernel's: it sleeps before it touches
     exporters = autoksyms.exporters_by_dependency(evidence.commands)
     pairs = race.round_pairs(rounds, exporters, clock, guarded=guarded is not False)
     pairs = race.at_risk(pairs, granularity_ns, ordered=guarded is not False)
-    pairs += race.dependency_pairs(evidence.commands, evidence.objects, clock)
+    stepped_back = bool(steps_back(evidence.file(WRITES)))
+    pairs += race.dependency_pairs(evidence.commands, evidence.objects, clock, stepped_back=stepped_back)
     apart = [touch.first_ns - one.list_ns for one in rounds for touch in one.touches]
     return _Race(
         pairs=race.best_first(pairs, evidence.stale_exports),
@@ -145,6 +159,10 @@ def _recorded(evidence: Evidence, granularity_ns: int) -> _Race:
         recorded=True,
         granularity_ns=granularity_ns,
     )
+
+
+def _apart(one: autoksyms.Round, granularity_ns: int) -> bool:
+    return all(touch.first_ns - one.list_ns >= granularity_ns for touch in one.touches)
 
 
 def _on_disk(evidence: Evidence, granularity_ns: int) -> _Race:
@@ -179,7 +197,7 @@ def _tie(found: _Race, evidence: Evidence) -> Finding:
         message=_tie_message(first, found),
         where=Span(file=clean(first.object)),
         blame=clean(first.object),
-        because=tuple(_tie_reasons(found, evidence)),
+        because=tuple(_tie_reasons(first, found, evidence)),
         data={
             "pairs": [_pair_data(pair, found.granularity_ns) for pair in found.pairs[:MAX_PAIRS]],
             "pair_count": len(found.pairs),
@@ -226,7 +244,7 @@ def _whole(time_ns: int, found: _Race) -> int:
     return time_ns // found.granularity_ns * found.granularity_ns if is_coarse(found.granularity_ns) else time_ns
 
 
-def _tie_reasons(found: _Race, evidence: Evidence) -> Iterator[str]:
+def _tie_reasons(first: race.Pair, found: _Race, evidence: Evidence) -> Iterator[str]:
     likelihood = found.likelihood
     if found.hits:
         objects = len({pair.object for pair in found.pairs if pair.hit})
@@ -235,6 +253,7 @@ def _tie_reasons(found: _Race, evidence: Evidence) -> Iterator[str]:
         yield "this build was lucky, as far as its objects show; without a record of the writes, how close it was is unknown"
     else:
         yield f"this build was lucky: with the same timing, {likelihood:.0%} of clock phases put both into one tick"
+    yield _later_step(first, evidence)
     if not any(pair.dependency.startswith(KSYM_FOLDERS) for pair in found.pairs):
         return
     yield (
@@ -246,6 +265,26 @@ def _tie_reasons(found: _Race, evidence: Evidence) -> Iterator[str]:
         " again (4.7 to 6.4)"
     )
     yield _guard_reason(found.guarded, evidence)
+
+
+def _later_step(pair: race.Pair, evidence: Evidence) -> str:
+    """Return which step after the overlooked object goes wrong."""
+    facts = evidence.objects.get(pair.object)
+    part_of = clean(facts.part_of) if facts is not None and facts.part_of else ""
+    if not pair.dependency.startswith(KSYM_FOLDERS):
+        whole = f"'{part_of}'" if part_of else "what it is part of"
+        return f"the link of {whole} takes the object as it was before '{clean(pair.dependency)}' was written"
+    needed = [
+        (module.path, symbol)
+        for module in evidence.modules
+        for symbol in module.undefined
+        if pair.dependency in autoksyms.dependency_names(symbol)
+    ]
+    if not needed:
+        return f"modpost would go wrong, at what needs '{clean(pair.dependency.rpartition('/')[2])}'"
+    names = ", ".join(f"'{clean(path)}'" for path, _ in needed[:MAX_NEEDED])
+    more = f" and {len(needed) - MAX_NEEDED} more" if needed[MAX_NEEDED:] else ""
+    return f"modpost would go wrong: '{clean(needed[0][1])}', which this object exports, is needed by {names}{more}"
 
 
 def _guard_reason(guarded: bool | None, evidence: Evidence) -> str:
@@ -321,14 +360,15 @@ def _times_of(one: autoksyms.StaleExport, shared: str | None, granularity_ns: in
 
 def _stale_inputs(evidence: Evidence, granularity_ns: int) -> Iterator[Finding | NotApplicable]:
     """Yield a finding for each input that objects of the finished kernel should have been rebuilt for."""
-    ends = [evidence.mtimes[name] for name in ("vmlinux", "Module.symvers") if name in evidence.mtimes]
     if "vmlinux" not in evidence.mtimes:
         yield NotApplicable(
-            check="timestamps.stale", because="vmlinux was not linked, so the build may have stopped early"
+            check="timestamps.stale",
+            because="vmlinux was not linked: whether inputs are newer than what they went into was not asked",
         )
         return
-    linked = {path: facts.part_of for path, facts in evidence.objects.items() if facts.part_of}
-    newer = race.newer_inputs(evidence.commands, linked, evidence.mtimes, granularity_ns, min(ends))
+    linked, clock = _linked(evidence), _clock(evidence, granularity_ns)
+    times = {**evidence.mtimes, **evidence.source_times}
+    newer = race.newer_inputs(evidence.commands, linked, times, clock, _end(evidence, clock))
     old = {target for targets in newer.values() for target in targets}
     if len(old) > max(MAX_FINDINGS, len(linked) // 2):
         yield NotApplicable(
@@ -338,13 +378,19 @@ def _stale_inputs(evidence: Evidence, granularity_ns: int) -> Iterator[Finding |
         return
     ordered = sorted(newer.items(), key=lambda item: (-len(item[1]), item[0]))
     for name, targets in ordered[:MAX_FINDINGS]:
-        yield _stale_input(name, sorted(targets), evidence, granularity_ns)
+        yield _stale_input(name, sorted(targets), evidence.mtimes[min(targets)], times[name], granularity_ns)
 
 
-def _stale_input(name: str, targets: list[str], evidence: Evidence, granularity_ns: int) -> Finding:
+def _end(evidence: Evidence, clock: race.Clock) -> race.End:
+    """Return when the build went on to link."""
+    ends = [name for name in ("vmlinux", "Module.symvers") if name in evidence.mtimes]
+    seen = [clock.changes[name][-1] for name in ends if clock.changes.get(name)]
+    return race.End(time_ns=min(evidence.mtimes[name] for name in ends), seen_ns=min(seen, default=None))
+
+
+def _stale_input(name: str, targets: list[str], mine: int, its: int, granularity_ns: int) -> Finding:
     target = targets[0]
     more = f" and {len(targets) - 1} more objects" if targets[1:] else ""
-    mine, its = evidence.mtimes[target], evidence.mtimes[name]
     return Finding(
         id="timestamps.stale",
         severity=Severity.FAIL,
@@ -367,34 +413,3 @@ def _stale_input(name: str, targets: list[str], evidence: Evidence, granularity_
             "granularity_ns": granularity_ns,
         },
     )
-
-
-# ----------------------------------------------------------------------------------------------------------- future
-
-
-def _future(evidence: Evidence, granularity_ns: int) -> Iterator[Finding]:
-    captured_ns = evidence.tree.captured_ns
-    if not captured_ns:
-        return
-    limit = captured_ns + max(FUTURE_SLACK_NS, granularity_ns)
-    late = sorted(((time, path) for path, time in evidence.mtimes.items() if time > limit), reverse=True)
-    if not late:
-        return
-    time_ns, path = late[0]
-    yield Finding(
-        id="timestamps.future",
-        severity=Severity.WARNING,
-        title="files are dated in the future",
-        message=f"'{clean(path)}' is dated {utc(time_ns)}, {span(time_ns - captured_ns)} after the tree was read",
-        where=Span(file=clean(path)),
-        blame=clean(path),
-        because=(
-            f"{len(late)} files are; make takes such a file for newer than all that is made from it, or does not remake it",
-            "the clocks of the machine and of the file server, or of a guest and its host, disagree",
-        ),
-        data={"files": _paths(path for _, path in late), "file_count": len(late), "captured_ns": captured_ns},
-    )
-
-
-def _paths(paths: Iterable[str]) -> list[str]:
-    return [path for path, _ in zip(paths, range(MAX_PAIRS), strict=False)]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,8 +23,9 @@ from lab.matrix import schema as matrix_schema
 from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.report import compared, document, explain, inventory, live, page, plain, text
+from lab.report import symbols as symbol_table
 from lab.settings import seconds_of
-from lab.use import check, compare, doctor, prepare, session, shell
+from lab.use import check, compare, doctor, prepare, session, shell, symbols
 
 app = typer.Typer(
     name="lab",
@@ -36,6 +37,17 @@ app = typer.Typer(
 )
 app.add_typer(groups.images, name="image")
 app.add_typer(groups.sources, name="source")
+
+
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", help="a kernel's O= directory, an attempt's evidence folder, or where packages were unpacked"
+    ),
+]
+Release = Annotated[
+    str, typer.Option("--release", metavar="RELEASE", help="which kernel, if the packages of several are there")
+]
 
 
 class Kind(StrEnum):
@@ -125,15 +137,60 @@ def list_command(matrix: MatrixFile, cell: Cells = None, as_json: AsJson = False
 
 @app.command("check")
 def check_command(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="a kernel's O= directory, or an attempt's evidence folder")
-    ],
+    folder: Folder,
+    release: Release = "",
     as_json: AsJson = False,
 ) -> None:
-    """Judge what a build left behind: any kernel output directory, no engine needed."""
-    judged = check.folder(folder)
+    """Judge what a build left behind, or a distribution's kernel unpacked from its packages; no engine needed."""
+    judged = check.folder(folder, release)
     emit(document.judged_document(judged), text.judged_text(judged, colour=colour(sys.stdout)), as_json=as_json)
     raise typer.Exit(judged.exit_code)
+
+
+@app.command("symbols")
+def symbols_command(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="a folder as `lab check` takes it, or one file: vmlinux, a .ko (packed or not), vmlinuz",
+        ),
+    ],
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="only names that occur more than once in their object; of all objects")
+    ] = False,
+    of: Annotated[str, typer.Option("--object", metavar="NAME", help="vmlinux or a module; default: vmlinux")] = "",
+    name: Annotated[str, typer.Option("--name", metavar="SYMBOL", help="only symbols of this name")] = "",
+    release: Release = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="rows at most; 0: all")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """List the symbols of vmlinux or a module, with the position by which a livepatch must name one of several.
+
+    Positions count the symbols of one name in one object from 1, in the order of kallsyms (vmlinux) or of the symbol table
+    (modules). Exits 125 if nothing could be read.
+    """
+    request = symbols.Request(path=path, object=of, name=name, release=release, duplicates=duplicates, limit=limit)
+    found = symbols.listed(request)
+    code = ExitCode.AS_EXPECTED if found.sources else ExitCode.UNTESTABLE
+    rows = [{"object": row.object} | symbol_row(row.symbol) for row in found.rows]
+    contract = symbol_table.symbols_document(
+        rows=rows, total=found.total, sources=found.sources, unreadable=found.unreadable,
+        schema_version=document.SCHEMA_VERSION, exit_code=int(code),
+    )  # fmt: skip
+    emit(
+        contract,
+        symbol_table.symbols_text(contract, duplicates=duplicates, colour=colour(sys.stdout)),
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+def symbol_row(symbol: Any) -> dict[str, Any]:
+    """Return a symbol as docs/json.md has it."""
+    row = asdict(symbol)
+    letter = row.pop("letter")
+    return row | {"type": letter}
 
 
 @app.command("compare-builds")

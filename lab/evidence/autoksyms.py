@@ -25,6 +25,17 @@ NEW_LIST = LIST + ".tmpnew"
 SCRIPT = "scripts/adjust_autoksyms.sh"
 
 _GUARD = re.compile(r"^[^#\n]*\b(?:while|until)\b[^#\n]*-nt\s+[\"']?\$\{?new_ksyms_file\b", re.M)
+_COMPILED = re.compile(rb"(?:^|\s)(?:CC|AS)(?: \[M\])?\s+([\w./+-]+\.o)\b")
+_COMPILER = re.compile(rb"\s-o ([\w./+-]+\.o)\b")  # of V=1, in a line that has " -c "
+# Host programs outside of scripts/ and tools/ are removed by `make clean`; scripts/basic/fixdep by mrproper. Source: Makefile.
+_CLEANED = re.compile(
+    rb"(?:^|\s)HOSTCC\s+(?:scripts/basic/fixdep|(?!scripts/|tools/|/)\S+/)|(?:^|\s)CLEAN\s+\S"
+    rb"|\s-o (?:scripts/basic/fixdep|usr/gen_init_cpio|lib/gen_crc32table|arch/\w+/tools/\w+)\s"
+)
+# 5.10 says so; 4.14 makes an empty list without a word (touch)
+_LISTED = re.compile(
+    rb"(?:^|\s)GEN\s+include/generated/autoksyms\.h|gen_autoksyms\.sh\s+include/generated/autoksyms\.h\s*$"
+)
 _TOUCH = re.compile(r"^[^#\n]*\btouch\b", re.M)
 
 
@@ -62,6 +73,17 @@ class Round:
     touches: tuple[Touch, ...]
 
 
+class Start(NamedTuple):
+    """What a build log shows before the first summary of adjust_autoksyms.sh.
+
+    compiled: objects. cleaned: `make clean` ran, or host programs that it removes were made. listed: the list was made anew.
+    """
+
+    compiled: frozenset[str]
+    cleaned: bool
+    listed: bool
+
+
 def read_list(path: Path | None) -> frozenset[str] | None:
     """Return the symbols that autoksyms.h lists, None if there is no such file, or only the beginning of it."""
     if path is None or cut_off(path):
@@ -71,6 +93,21 @@ def read_list(path: Path | None) -> frozenset[str] | None:
         if line.startswith(prefix):
             found.add(line[len(prefix) :].split(b" ")[0].decode("utf-8", "surrogateescape"))
     return frozenset(found)
+
+
+def start_of(path: Path | None, at: int) -> Start:
+    """Read a build log up to the line `at`, of V=0 or V=1."""
+    compiled: set[str] = set()
+    cleaned = listed = False
+    for number, line in numbered_lines(path):
+        if number >= at:
+            break
+        if match := _COMPILED.search(line) or (_COMPILER.search(line) if b" -c " in line else None):
+            name = match[1].decode("ascii").replace("/.tmp_", "/")  # genksyms: .tmp_X.o becomes X.o
+            compiled.add(name.removeprefix("./"))
+        cleaned = cleaned or _CLEANED.search(line) is not None
+        listed = listed or _LISTED.search(line) is not None
+    return Start(frozenset(compiled), cleaned, listed)
 
 
 def has_guard(script: str) -> bool:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.errors import UsageError
 from lab.evidence import compare, mtimes
 from lab.evidence.bundle import Shape, shape_of
 from lab.evidence.compare import Difference, Kind, RelaidError
@@ -94,6 +95,11 @@ class _Tally:
 def build(root: Path) -> Build:
     """Return the kernel's files of a folder. Raises UsageError if it is neither kind of folder."""
     shape = shape_of(root)
+    if shape is Shape.DISTRIBUTION:
+        raise UsageError(
+            f"'{root}' is a distribution's kernel: it has no objects to compare",
+            hint="give the directories that O= named, or two attempts' evidence folders",
+        )
     known = mtimes.scan(root).times
     if shape is Shape.ATTEMPT:
         modules = {name.removeprefix("modules/"): root / name for name in known if name.startswith("modules/")}

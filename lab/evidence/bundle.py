@@ -1,8 +1,9 @@
 """Evidence: what an attempt, or a plain `make`, left behind; read lazily, absent is None or empty.
 
-Two shapes of folder give the same facts:
+Three shapes of folder give the same facts:
 - an *output directory* of kbuild (what O= named, or a tree built in place), also one that a stranger sent;
-- an *evidence folder* `results/<run>/<cell>/<attempt>/`, which the lab packed from an output directory (see pack()).
+- an *evidence folder* `results/<run>/<cell>/<attempt>/`, which the lab packed from an output directory (see pack());
+- a *distribution's kernel*, unpacked from its packages (see distribution): what is known without its build.
 """
 
 from __future__ import annotations
@@ -10,24 +11,36 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
-from lab.evidence import autoksyms, commands, exports, log, mtimes, objects, packing, writes
+from lab.evidence import (
+    autoksyms,
+    boot_image,
+    commands,
+    distribution,
+    exports,
+    kallsyms,
+    log,
+    modules,
+    mtimes,
+    objects,
+    packing,
+    passes,
+    sources,
+    symbols,
+    writes,
+)
 from lab.evidence.autoksyms import StaleExport
 from lab.evidence.log_facts import BuildLog
+from lab.evidence.shape import Shape, located, shape_of
 from lab.evidence.text import text_of
 from lab.model import Ending, StepResult
 
-_ATTEMPT_FILES = ("record.json", "commands.jsonl", "mtimes.tsv")
-_OUTPUT_FILES = (
-    ".config", "include/config/auto.conf", "include/generated/autoconf.h", "vmlinux", "vmlinux.o", "Module.symvers",
-    "modules.order",
-)  # fmt: skip
-_BARE_FILES = ("build.txt", "console.txt", "config.txt", "steps.json", "result.json")
+__all__ = ["Evidence", "Shape", "pack", "shape_of"]
+
 # Evidence-folder name -> names in an output directory, best first.
 _IN_OUTPUT = {
     "config.txt": (".config",),
@@ -38,45 +51,38 @@ _IN_OUTPUT = {
 _SAFE_MODULE = re.compile(r"(?!/)(?!.*(?:^|/)\.\.(?:/|$))[^\0]+")
 
 
-class Shape(Enum):
-    """What kind of folder the evidence is."""
-
-    OUTPUT = "output directory"
-    ATTEMPT = "evidence folder"
-
-
-def shape_of(root: Path) -> Shape:
-    """Find out what a folder is from what it holds, whatever its name. Raises UsageError if it is neither."""
-    if not root.is_dir():
-        raise UsageError(f"no folder '{root}'")
-    for shape, names in ((Shape.ATTEMPT, _ATTEMPT_FILES), (Shape.OUTPUT, _OUTPUT_FILES), (Shape.ATTEMPT, _BARE_FILES)):
-        if any((root / name).is_file() for name in names):
-            return shape
-    raise UsageError(
-        f"'{root}' is neither a kernel's output directory nor an evidence folder",
-        facts=(
-            ("output", "has none of " + ", ".join(_OUTPUT_FILES)),
-            ("folder", "has none of " + ", ".join(_ATTEMPT_FILES)),
-        ),
-        hint="give the directory that O= named, or results/<run>/<cell>/<attempt>",
-    )
-
-
 class Evidence:
     """Facts about one build and, if there was one, its boot. Every property is read at most once."""
 
-    def __init__(self, root: Path) -> None:
-        """Find out the shape of `root`. Raises UsageError if it is neither an output directory nor an evidence folder."""
-        self.root = root
-        self.shape = shape_of(root)
+    def __init__(self, root: Path, release: str = "") -> None:
+        """Find out the shape of `root`. Raises UsageError as located() does."""
+        self.shape, self.root, self.distribution = located(root, release)
 
     def file(self, name: str) -> Path | None:
         """Return the path of a piece of evidence by its evidence-folder name ("build.txt", "System.map"), or None.
 
         Only regular files inside the folder count: a link in a stranger's directory must not lead us to other files.
         """
+        if self.distribution is not None:
+            return self._packaged(name)
         names = (name,) if self.shape is Shape.ATTEMPT else _IN_OUTPUT.get(name, (name,))
         return next((path for known in names if (path := self._inside(known)) is not None), None)
+
+    def _packaged(self, name: str) -> Path | None:
+        """Return a piece of a distribution's kernel by its evidence-folder name."""
+        kernel = self.distribution
+        if kernel is None:
+            return None
+        of_modules = next((one / "modules.order" for one in kernel.modules if (one / "modules.order").is_file()), None)
+        real_map = kernel.system_map if kernel.system_map and not distribution.is_stub(kernel.system_map) else None
+        found = {
+            "config.txt": kernel.config,
+            "System.map": real_map,
+            "Module.symvers": kernel.symvers,
+            "modules.order": of_modules,
+            "vmlinux": kernel.image,
+        }.get(name)
+        return self._inside(self.name_of(found)) if found is not None else None
 
     def _inside(self, name: str) -> Path | None:
         path = self.root / name
@@ -149,6 +155,8 @@ class Evidence:
     @cached_property
     def tree(self) -> mtimes.Tree:
         """Times of the whole output directory, as they were when it was packed (or now)."""
+        if self.shape is Shape.DISTRIBUTION:
+            return mtimes.Tree()  # packages set the times of their files
         return mtimes.scan(self.root) if self.shape is Shape.OUTPUT else mtimes.read_tsv(self.file("mtimes.tsv"))
 
     @property
@@ -171,9 +179,22 @@ class Evidence:
         return writes.read_writes(self.file("writes.tsv"))
 
     @cached_property
+    def copied(self) -> int:
+        """How many .cmd files are older than what they tell of, if the times are those of a copy; 0 if the build's own."""
+        return mtimes.copied(((one.file, one.target) for one in self.commands), self.mtimes)
+
+    @cached_property
+    def source_times(self) -> Mapping[str, int]:
+        """Inputs outside the output directory, as .cmd files name them -> mtime in ns; empty where the source is not there."""
+        source = sources.source_tree(self.root, self.kernel_version) if self.shape is Shape.OUTPUT else None
+        if source is None or source == self.root:
+            return {}
+        return mtimes.of_sources(self.root, source, frozenset().union(*(command.deps for command in self.commands)))
+
+    @cached_property
     def commands(self) -> tuple[commands.Command, ...]:
         """Every .cmd file of the tree, by its path."""
-        if self.shape is Shape.ATTEMPT:
+        if self.shape is not Shape.OUTPUT:
             return commands.read_jsonl(self.file("commands.jsonl"))
         files = sorted(filter(commands.is_command_file, self.mtimes))
         return tuple(commands.read_commands(self.root, files))
@@ -188,19 +209,22 @@ class Evidence:
     @cached_property
     def adjust_script(self) -> str | None:
         """Text of the kernel's scripts/adjust_autoksyms.sh, None if it has none or the source cannot be found."""
-        if self.shape is Shape.ATTEMPT:
+        if self.shape is not Shape.OUTPUT:
             return text_of(self.file(autoksyms.SCRIPT), 1 << 20)
         return packing.script_text(self.root)
 
     @cached_property
     def symvers(self) -> tuple[exports.Export, ...]:
-        """Module.symvers: every export of vmlinux and the modules."""
-        return exports.read_symvers(self.file("Module.symvers"))
+        """Module.symvers: every export of vmlinux and the modules; without it, of a boot image those of vmlinux."""
+        listed = exports.read_symvers(self.file("Module.symvers"))
+        if listed or self.boot_image is None:
+            return listed
+        return tuple(exports.Export(symbol, "vmlinux", "", "") for symbol in self.boot_image.exports)
 
     @cached_property
     def objects(self) -> Mapping[str, objects.ObjectFacts]:
         """Path -> facts, of the objects that vmlinux and the modules are linked from, and of modules that were not linked."""
-        if self.shape is Shape.ATTEMPT:
+        if self.shape is not Shape.OUTPUT:
             found = objects.read_jsonl(self.file("objects.jsonl"))
         else:
             found = tuple(packing.object_facts(self.root, self.mtimes, self.commands, self.modules_order))
@@ -216,7 +240,9 @@ class Evidence:
 
     @cached_property
     def modules_order(self) -> tuple[str, ...]:
-        """Modules that the build should make, as .ko paths relative to O=."""
+        """Modules that the build should make, as .ko paths relative to O=; of a distribution's kernel, those that are there."""
+        if self.distribution is not None:
+            return tuple(self._packaged_modules)
         named = exports.modules_order(self.file("modules.order"))
         return tuple(path for path in named if _SAFE_MODULE.fullmatch(path))
 
@@ -225,29 +251,42 @@ class Evidence:
         """The modules of modules.order, linked or not."""
         return tuple(self._module(path) for path in self.modules_order)
 
+    @cached_property
+    def _packaged_modules(self) -> dict[str, Path]:
+        return distribution.module_files(self.distribution) if self.distribution is not None else {}
+
     def _module(self, path: str) -> exports.Module:
         name = path.rpartition("/")[2].removesuffix(".ko").replace("-", "_")
-        linked = self._inside(path if self.shape is Shape.OUTPUT else f"modules/{path}")
+        place = "" if self.shape is Shape.OUTPUT else "modules/"
+        linked = self._packaged_modules.get(path) if self.distribution is not None else self._inside(place + path)
         if self.mtimes.get(path, 0) < self.mtimes.get(path.removesuffix(".ko") + ".o", 0):
             linked = None  # left over from an earlier build: this one stopped before it was linked again
-        file = linked or (self._inside(path.removesuffix(".ko") + ".o") if self.shape is Shape.OUTPUT else None)
+        file = linked or self._inside(place + path.removesuffix(".ko") + ".o")
         facts = self.objects.get(path.removesuffix(".ko") + ".o")
-        if linked is not None:
-            facts = objects.object_facts(linked, path)
+        read = modules.read(linked, path) if linked is not None else None
+        if read is not None:
+            facts = read.facts
         if facts is None:
             return exports.Module(
                 path=path, file=file, name=name, unreadable="neither the module nor its object is there"
             )
-        info = exports.modinfo_of(linked) if linked is not None else ()
+        info = read.info if read is not None else ()
+        shown = read if read is not None or file is None else modules.read(file, path)
+        # klp-convert makes livepatch relocations of what is annotated: nobody exports that
+        annotated = (
+            {one.symbol for one in shown.patch.annotated} if shown is not None and shown.patch is not None else set()
+        )
         return exports.Module(
             path=path,
             file=file,
             name=name,
             depends=tuple(one for key, value in info if key == "depends" for one in value.split(",") if one),
-            undefined=tuple(symbol for symbol in facts.undefined if not exports.ignored(symbol)),
+            undefined=tuple(one for one in facts.undefined if one not in annotated and not exports.ignored(one)),
             exports=facts.ksymtab,
             namespaces=tuple(value for key, value in info if key == "import_ns"),
+            version=next((value for key, value in info if key == "vermagic"), ""),
             unreadable=facts.unreadable,
+            read=read,
         )
 
     @cached_property
@@ -261,15 +300,58 @@ class Evidence:
         return self.file("System.map")
 
     @cached_property
-    def kallsyms_maps(self) -> tuple[Path, ...]:
-        """The maps that the kallsyms passes were made from, as far as they were kept, by name."""
-        folder = self.root / "kallsyms" if self.shape is Shape.ATTEMPT else self.root
-        found = (
-            self._inside(self.name_of(path))
-            for path in sorted(folder.glob(".tmp_*"))
-            if packing.is_kallsyms_map(path.name)
-        )
-        return tuple(path for path in found if path is not None)
+    def link_passes(self) -> tuple[passes.Pass, ...]:
+        """The links of vmlinux whose maps or kernels were kept, in order; the final one last, if its System.map is of now.
+
+        What the wrapper of cmp saved comes before what lies in the output directory: there it may be of an earlier build.
+        """
+        if self.shape is Shape.DISTRIBUTION:
+            return ()
+        kept = self.root / ("kallsyms" if self.shape is Shape.ATTEMPT else packing.KEPT_PASSES)
+        folder = kept if kept.is_dir() and not kept.is_symlink() and self._as_new_as_the_passes(kept) else self.root
+        named = (self._inside(self.name_of(path)) for path in sorted(folder.glob(".tmp_*")))
+        final = self._inside(self.name_of(folder / "System.map")) or self.system_map
+        return passes.read_passes([path for path in named if path is not None], final, self._written)
+
+    @cached_property
+    def boot_image(self) -> boot_image.BootImage | None:
+        """The kernel of a distribution, unpacked; None for what was built here, and without an image."""
+        kernel = self.distribution
+        if kernel is None or self.vmlinux is None:
+            return None
+        debug = kallsyms.read(kernel.debug).listing if kernel.debug is not None else None
+        layouts = (modules.read(file, path).layout for path, file in self._packaged_modules.items())
+        layout = next((one for one in layouts if one is not None), None)  # of the first module that can be read
+        return boot_image.read(self.vmlinux, debug or self.mapped_symbols, layout)
+
+    def _as_new_as_the_passes(self, kept: Path) -> bool:
+        """Whether what the wrapper saved is of the last link: a later make without the wrapper leaves it as it was."""
+        saved = [self._written(path) for path in kept.glob(".tmp_*") if not path.is_symlink()]
+        return self.shape is Shape.ATTEMPT or max(saved, default=0) >= self.newest_pass_ns()
+
+    def _written(self, path: Path) -> int:
+        """Return when a file of the passes was written (ns), as the output directory had it."""
+        noted = self.mtimes.get(path.name)
+        try:
+            return noted if noted is not None and self.shape is Shape.ATTEMPT else path.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    @cached_property
+    def mapped_symbols(self) -> symbols.Listing | None:
+        """What System.map says; None if it is not there, or no map."""
+        return passes.listing_of(self.system_map) if self.system_map is not None else None
+
+    def newest_pass_ns(self) -> int:
+        """Return when the newest temporary kernel or map of a pass was written, 0 if none was kept."""
+        return max((time for path, time in self.mtimes.items() if passes.is_of_a_pass(path)), default=0)
+
+    @cached_property
+    def kernel_symbols(self) -> kallsyms.KernelSymbols | None:
+        """vmlinux's symbols and the table in it that kallsyms made; None without a vmlinux that can be read."""
+        if self.boot_image is not None:
+            return self.boot_image.symbols
+        return kallsyms.read(self.vmlinux) if self.vmlinux is not None else None
 
 
 def _json(path: Path | None) -> Any:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lab.evidence import console_livepatch as klp
 from lab.evidence import console_rows as rows
 from lab.evidence.console_frames import MODULES, TAINTED, Frame, frame, guilty, traces
 from lab.evidence.console_rows import Category, Row
@@ -34,8 +35,8 @@ SAME_LINES = 20
 class Crash:
     """One crash report. at, last: lines of the console, from 1. function, module: "" if the report does not say.
 
-    modules: linked in, at most 500. tainted: the flags, "" if not tainted, or not said. panic: the reason, if it ended in
-    a panic. text: the report's first line; excerpt: its first lines.
+    modules: linked in, at most 500. loading: the one that was being loaded, marked "(+)", or "". tainted: the flags, "" if not
+    tainted or not said. panic: the reason, if it ended in one. text: the first line; excerpt: the report's first lines.
     """
 
     category: Category
@@ -47,6 +48,7 @@ class Crash:
     module: str = ""
     panic: str = ""
     modules: tuple[str, ...] = ()
+    loading: str = ""
     tainted: str = ""
     trace: tuple[Frame, ...] = ()
     excerpt: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ class ConsoleLog:
     loads: tuple[ModuleLoad, ...] = ()
     done: tuple[int, int] | None = None
     crashes: tuple[Crash, ...] = ()
+    livepatch: tuple[klp.Refusal, ...] = ()
     tail: tuple[str, ...] = ()
     full: bool = False
 
@@ -134,7 +137,7 @@ RESET = re.compile(r"\s*(?:SeaBIOS \(version|U-Boot \d|OpenSBI v|SLOF \*)")
 GOODBYE = re.compile(r".*reboot: (?:Restarting|machine restart|Power down|System halted)|.*Rebooting in \d+ seconds")
 
 MARKERS = (b"lab-init: ", b"Linux version", b"SeaBIOS", b"U-Boot", b"OpenSBI", b"SLOF", b"reboot: ", b"Rebooting in")
-NEEDLES = (*rows.NEEDLES, *MARKERS)
+NEEDLES = (*rows.NEEDLES, *MARKERS, klp.NEEDLE.encode())
 
 
 class _Report:
@@ -178,11 +181,11 @@ class _Report:
         named = {name: value for name, value in self.match.groupdict().items() if value}
         blamed = guilty(self.row.where, named.get("f", ""), self.lines)
         trace = next(iter(traces(self.lines[1:])), [])
-        modules, tainted = self._state()
+        modules, loading, tainted = self._state()
         return Crash(
             category=self.row.category, title=self._title(blamed.function if blamed else "corrupted"), at=self.at,
             last=self.last, text=self.lines[0], function=blamed.function if blamed else "",
-            module=blamed.module if blamed else "", panic=self.panic, modules=modules, tainted=tainted,
+            module=blamed.module if blamed else "", panic=self.panic, modules=modules, loading=loading, tainted=tainted,
             trace=tuple(trace[:64]), excerpt=tuple(self.lines[:40]),
         )  # fmt: skip
 
@@ -196,15 +199,18 @@ class _Report:
             words = {key: re.sub(r"\d+", "NUM", value) for key, value in words.items()}
         return re.sub(r" +", " ", self.row.title.format(*("", *words.values()), f=function, d=detail)).strip()
 
-    def _state(self) -> tuple[tuple[str, ...], str]:
+    def _state(self) -> tuple[tuple[str, ...], str, str]:
+        """Return the modules, the one that was being loaded, and the taint. Source: kernel/module, print_modules()."""
         modules: tuple[str, ...] = ()
-        tainted = ""
+        loading = tainted = ""
         for line in self.lines:
             if not modules and (found := MODULES.match(line)):
-                modules = tuple(name.partition("(")[0] for name in found["modules"].split()[:500])
+                named = found["modules"].split()[:500]
+                modules = tuple(name.partition("(")[0] for name in named)
+                loading = next((name.partition("(")[0] for name in named if "+" in name.partition("(")[2]), "")
             if not tainted and (found := TAINTED.match(line)):
                 tainted = " ".join((found["flags"] or "").split())
-        return modules, tainted
+        return modules, loading, tainted
 
 
 class _Reader:
@@ -217,6 +223,7 @@ class _Reader:
         self.done: tuple[int, int] | None = None
         self.loads: list[ModuleLoad] = []
         self.crashes: list[Crash] = []
+        self.refusals: list[klp.Refusal] = []
         self.timed = False
         self.line = b""
         self.reports: list[_Report] = []
@@ -252,6 +259,9 @@ class _Reader:
             self.ran = self.boots == 0 and not REBOOT.match(text)
         if "lab-init: " in text and (marker := INIT.match(text)):
             self._marker(marker)
+            return
+        if len(self.refusals) < klp.LIMIT and (refused := klp.refusal(text, self.at)):
+            self.refusals.append(refused)
             return
         if (REBOOT.match(text) and self._is_banner()) or RESET.match(text):
             self._booted(text)
@@ -358,7 +368,7 @@ class _Reader:
         told = tuple(sorted(self.crashes, key=lambda crash: crash.at))
         return ConsoleLog(
             lines=self.at, bytes=self.bytes, said=self.said, kernel_at=self.kernel_at, boots=self.boots,
-            announced=self.announced, loads=tuple(self.loads), done=self.done, crashes=told,
+            announced=self.announced, loads=tuple(self.loads), done=self.done, crashes=told, livepatch=tuple(self.refusals),
             tail=tuple(clean(line) for line in self.tail), full=self.full,
         )  # fmt: skip
 

@@ -18,16 +18,17 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
+from lab.evidence import unpack
 from lab.evidence.text import opened
 
 MAX_SECTIONS = 1 << 20
 MAX_SECTION_BYTES = 1 << 30
 MAX_NAME_BYTES = 4096
-MAX_UNPACKED_BYTES = 4 << 30
+MAX_NAMES_BYTES = 16 << 20
+MAX_SYMBOLS = 1 << 23
 
-SHT_SYMTAB, SHT_NOBITS = 2, 8
+SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 2, 4, 8, 9
 SHN_UNDEF = 0
 STB_GLOBAL, STB_WEAK = 1, 2
 EM_SPARC_FAMILY = (2, 18, 43)  # EM_SPARC, EM_SPARC32PLUS, EM_SPARCV9
@@ -43,6 +44,14 @@ _SYMBOL = {
 }
 
 SECTION_NUMBERS = ("type", "flags", "addr", "offset", "size", "link", "info", "align", "entsize")
+
+
+_RELOCATION = {  # with and without an addend
+    (True, True): "offset:u8 info:u8 addend:i8",
+    (True, False): "offset:u8 info:u8",
+    (False, True): "offset:u4 info:u4 addend:i4",
+    (False, False): "offset:u4 info:u4",
+}
 
 
 def _row(layout: str, byte_order: str) -> np.dtype[np.void]:
@@ -88,11 +97,24 @@ class Symbols:
         """Return the names of all symbols, or of those marked in `which`; "" for an offset outside the string table."""
         offsets = self.name_offsets if which is None else self.name_offsets[which]
         strings, names = self.strings, []
+        left = max(MAX_NAMES_BYTES, 8 * len(strings))
         for offset in offsets.tolist():
             # A name that does not end within the bound is a trick: a million of them would fill the memory.
             end = strings.find(b"\0", offset, offset + MAX_NAME_BYTES)
             names.append(strings[offset:end].decode("utf-8", "surrogateescape") if end >= 0 else "")
+            left -= len(names[-1])
+            if left < 0:
+                raise UnreadableError("the names of its symbols overlap")
         return names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relocations:
+    """Relocations of one section, in file order. offsets: in the section they apply to. symbols: by number, 0 is none."""
+
+    offsets: npt.NDArray[np.uint64]
+    symbols: npt.NDArray[np.int64]
+    types: npt.NDArray[np.int64]
 
 
 class Elf:
@@ -165,6 +187,8 @@ class Elf:
         if table is None:
             return None
         row = _row(_SYMBOL[self.is_64], self.byte_order)
+        if MAX_SYMBOLS * row.itemsize < table.size <= self.bytes:
+            raise UnreadableError(f"a symbol table of {table.size} bytes is more than a kernel has")
         if table.entsize != row.itemsize or table.size % row.itemsize:
             raise UnreadableError(f"a symbol table of {table.size} bytes with entries of {table.entsize}")
         if table.link >= len(self.sections):
@@ -181,6 +205,20 @@ class Elf:
             strings=self.data(self.sections[table.link]),
         )
 
+    def relocations(self, section: Section) -> Relocations:
+        """Return the entries of a SHT_RELA or SHT_REL section. Raises UnreadableError for one of another form."""
+        row = _row(_RELOCATION[self.is_64, section.type == SHT_RELA], self.byte_order)
+        if section.type not in (SHT_RELA, SHT_REL) or section.entsize != row.itemsize or section.size % row.itemsize:
+            raise UnreadableError(f"section {section.name!r} of {section.size} bytes is no table of relocations")
+        rows = np.frombuffer(self.data(section), row)
+        info = rows["info"].astype(np.uint64)
+        shift, mask = (32, 0xFFFFFFFF) if self.is_64 else (8, 0xFF)
+        return Relocations(
+            offsets=rows["offset"].astype(np.uint64),
+            symbols=(info >> np.uint64(shift)).astype(np.int64),
+            types=(info & np.uint64(mask)).astype(np.int64),
+        )
+
     def modinfo(self) -> tuple[tuple[str, str], ...]:
         """Return .modinfo as (key, value) pairs in file order: ("depends", "mcb"), ("import_ns", "MCB")."""
         section = self.section(".modinfo")
@@ -192,30 +230,31 @@ class Elf:
 
 @contextmanager
 def open_elf(path: Path) -> Iterator[Elf]:
-    """Open an ELF file, also one packed with zstd (NAME.zst).
+    """Open an ELF file, also one that is packed with zstd, xz or gzip (told by its first bytes, whatever its name).
 
     Raises UnreadableError for whatever is wrong with it, here and in the methods of Elf.
     """
     try:
         with opened(path) as file:
-            if path.suffix != ".zst":
+            first = os.pread(file.fileno(), 8, 0)
+            form = next((form for magic, form in unpack.FILE_FORMS if first.startswith(magic)), None)
+            if form is None:
                 yield Elf(file)
                 return
             with tempfile.TemporaryFile() as plain:
-                _unpack(file, plain)
+                _unpack(form, file, plain)
                 yield Elf(plain)
     except OSError as error:
         raise UnreadableError(error.strerror or str(error)) from error
+    except MemoryError as error:
+        raise UnreadableError("it asks for more memory than there is") from error
 
 
-def _unpack(packed: BinaryIO, plain: BinaryIO) -> None:
-    total = 0
+def _unpack(form: unpack.Pieces, packed: BinaryIO, plain: BinaryIO) -> None:
+    limit = unpack.limit_for(os.fstat(packed.fileno()).st_size)
     try:
-        for piece in zstandard.ZstdDecompressor(max_window_size=1 << 27).read_to_iter(packed):
-            total += len(piece)
-            if total > MAX_UNPACKED_BYTES:
-                raise UnreadableError(f"it unpacks to more than {MAX_UNPACKED_BYTES} bytes")
-            plain.write(piece)
-    except zstandard.ZstdError as error:
-        raise UnreadableError(f"damaged zstd data: {error}") from error
-    plain.flush()
+        unpack.unpack(form, unpack.pieces_of(packed.read), plain, limit)
+    except unpack.TooLargeError as error:
+        raise UnreadableError(str(error)) from error
+    except unpack.DAMAGED as error:
+        raise UnreadableError(f"damaged packed data: {error}") from error

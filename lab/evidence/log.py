@@ -21,29 +21,36 @@ from typing import BinaryIO, TypeVar
 from lab.errors import LabError
 from lab.evidence.log_facts import (
     TEXT_LIMIT,
+    BtfLine,
     BuildLog,
     CompilerError,
+    ConfigLine,
     Fact,
     InfraKind,
     InfraLine,
     KallsymsLine,
     KconfigError,
+    KlpLine,
     KsymsSummary,
     LinkerError,
     LinkKind,
     MakeFailure,
     ModpostLine,
+    ObjtoolCall,
     ObjtoolLine,
+    OrphanSection,
     ToolCrash,
     ToolError,
 )
 from lab.evidence.log_machine import infra_line
 from lab.evidence.log_patterns import COMMAND, IN_FUNCTION, QUOTED_SOURCE, RECOGNISERS, Context
+from lab.evidence.log_texts import CALL, objtool_call
 
 CHUNK_BYTES = 1 << 20
 LINE_BYTES = 1 << 16
 BATCH_LINES = 4096
 FACTS_LIMIT = 2000
+CALLS_LIMIT = 50_000  # an allmodconfig has half as many objects
 RECENT_LINES = 64
 EXCERPT_LINES = 30
 EXCERPTS = 50
@@ -51,29 +58,46 @@ EXCERPTS = 50
 # ------------------------------------------------------------------------------------------------------------ prefilter
 
 NEEDLES = tuple(
-    b"rror: |ERROR|FATAL|*** |*** [|modpost|Section mismatch|undefined reference|multiple definition|first defined|n function"
-    b"|objtool|o space left|ead-only file|quota exceeded|I/O error|output error|file handle|xhausted|emory|illed|bad_alloc"
-    b"|temporarily unavail|uncaught target|Exec format|nsupported syscall|qemu|ot found|No such file|Kconfig|odification time"
-    b"|Fehler: |erreur|error fatal: "
+    b"rror: |ERROR|FATAL|WARNING: |*** |*** [|modpost|Section mismatch|undefined reference|multiple definition|first defined"
+    b"|n function|objtool|o space left|ead-only file|quota exceeded|I/O error|output error|file handle|xhausted|emory|illed"
+    b"|bad_alloc|temporarily unavail|uncaught target|Exec format|nsupported syscall|qemu|ot found|No such file|Kconfig|"
+    b"odification time|Fehler: |erreur|error fatal: "
     b"|lock skew|bug report|nternal error|ssertion|ymbols: before=|relocation |ld: |.lld|rror (|BTF|FAILED|kallsyms|egmentation"
     b"|Bus error|Illegal instr|Abort|lease install|not supported|Docker|deadline exceeded|Can't |Cannot find|fatal:|overlaps"
-    b"|ld-|unable to execute|Dumping|cannot find -l".split(b"|")
+    b"|ld-|unable to execute|Dumping|cannot find -l|klp|btfids|nvalid for |unmet direct|orphan section|is being placed in"
+    b"|ame resolution|esolve host|unreachable|tion timed out|unknown C compiler|unknown linker|unknown assembler|alloc failed"
+    b"|needs cleaning|endpoint is not|memory|signal: 9|discarded section".split(b"|")
+)
+# of the compilers' warnings, which may be most of a log, only these say more than that
+WARNING_NEEDLES = tuple(
+    b"objtool|modpost|odification time|lock skew|nvalid for |orphan section|is being placed in|unmet|Kconfig".split(
+        b"|"
+    )
 )
 # diagnostics without ": "
 PLAIN = re.compile(
     rb"\s*--> |>>> |\*\*\* |Inconsistent kallsyms|No valid symbol|Failed to |FAILED |Killed|Bus error|Segmentation fault"
-    rb"|Illegal instr|Aborted|Unsupported|PLEASE submit|Can't |Cannot |Traceback |Symbol |.{0,80}(?:o space left|rror)|\x1b\["
+    rb"|Illegal instr|Aborted|Unsupported|PLEASE submit|Can't |Cannot |Traceback |Symbol |Value requested for |Out of memory"
+    rb"|Read error or end|gold linker |Encountered error|\x1b\["
 )
 PLAIN_BYTES = 256
 
 
 def interesting(line: bytes) -> bool:
     """Whether a line may be a diagnostic; wrong only on the side of yes."""
+    if line[:1] == b" " and line[:12].lstrip(b" 0123456789")[:1] == b"|":  # a compiler's quoted source line
+        return False
     if b": " in line:
+        if b": note: " in line or (b": warning: " in line and line.endswith(b"]") and b" [-W" in line):
+            return False
+        if b": warning: " in line and not line.startswith(b"warning"):
+            return any(needle in line for needle in WARNING_NEEDLES)
         return any(needle in line for needle in NEEDLES)
     if line[:2] == b"  " and line[2:3].isupper():
         return False
-    return len(line) < PLAIN_BYTES and PLAIN.match(line) is not None
+    if CALL in line:
+        return True
+    return len(line) < PLAIN_BYTES and (b"rror" in line or b"o space left" in line or PLAIN.match(line) is not None)
 
 
 # ------------------------------------------------------------------------------------------------------- one line, clean
@@ -199,7 +223,7 @@ class _Reader:
 
     def keep(self, fact: Fact) -> None:
         kept = self.facts.setdefault(type(fact), [])
-        if len(kept) < FACTS_LIMIT:
+        if len(kept) < (CALLS_LIMIT if isinstance(fact, ObjtoolCall) else FACTS_LIMIT):
             kept.append(fact)
         else:
             self.left_out += 1
@@ -211,6 +235,10 @@ class _Reader:
 
     def look(self, line: bytes) -> None:
         """Show an interesting line to make's patterns and the recognisers; the first that knows it keeps its fact."""
+        if CALL in line and (call := objtool_call(line, self.at)):
+            self.keep(call)
+            if b": " not in line:
+                return  # else it may be a shell's word on the call that died
         text = clean(line)
         if not text or QUOTED_SOURCE.match(text):
             return
@@ -253,6 +281,11 @@ class _Reader:
             return
         if place := re.search(r"(?:referenced by|defined at) (\S+?):(\d{1,9})(?: \((.*?):\d+\))?", text):
             errors[-1] = replace(last, source=place[3] or place[1], row=int(place[2]))
+        elif place := re.search(
+            r"(\S+\.o|lto\.tmp|ld-temp\.o):\((?:function )?([^):]+)", text
+        ):  # LTO has no other name for it
+            section = place[2].startswith(".")
+            errors[-1] = replace(last, object=place[1], function=last.function if section else place[2])
         elif place := re.search(r"(\S+\.o):?\(", text):
             errors[-1] = replace(last, object=place[1])
 
@@ -267,6 +300,11 @@ class _Reader:
             linker=self._kept(LinkerError),
             modpost=self._kept(ModpostLine),
             objtool=self._kept(ObjtoolLine),
+            objtool_calls=self._kept(ObjtoolCall),
+            klp=self._kept(KlpLine),
+            btf=self._kept(BtfLine),
+            config=self._kept(ConfigLine),
+            orphans=self._kept(OrphanSection),
             kallsyms=self._kept(KallsymsLine),
             ksyms=self._kept(KsymsSummary),
             kconfig=self._kept(KconfigError),

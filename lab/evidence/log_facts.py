@@ -41,12 +41,17 @@ class LinkKind(StrEnum):
     UNDEFINED = "undefined"
     MULTIPLE = "multiple"
     RANGE = "range"
+    DISCARDED = "discarded"
+    OVERLAP = "overlap"
+    ORPHAN = "orphan"
+    ASSERTION = "assertion"
+    SPACE = "space"
     OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkerError(Fact):
-    """GNU ld's or lld's complaint. symbol: "" if it is not about one. object, source, row: where the linker saw it."""
+    """GNU ld's or lld's complaint. symbol: "" if it is not about one. object, source, row, function: where it was seen."""
 
     kind: LinkKind
     symbol: str
@@ -54,6 +59,7 @@ class LinkerError(Fact):
     object: str = ""
     source: str = ""
     row: int = 0
+    function: str = ""
 
 
 class ModpostKind(StrEnum):
@@ -64,15 +70,19 @@ class ModpostKind(StrEnum):
     SECTION_MISMATCH = "section-mismatch"
     LICENSE = "license"
     EXPORTED_TWICE = "exported-twice"
-    CRC = "crc"
-    SUPPRESSED = "suppressed"
+    VERSION = "version"
+    EXPORT = "export"
     OTHER = "other"
+    MISSING_INPUT = "missing-input"
+    SUPPRESSED = "suppressed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModpostLine(Fact):
-    """One line of modpost. fatal: ERROR or FATAL, not WARNING. module: relative to O=, ends in ".ko" (or a bare name).
+    """One line of modpost. fatal: ERROR or FATAL, not WARNING. module: as printed: "fs/xfs/xfs.ko", "x.o" or a bare name.
 
+    previous: who exported a symbol first ("vmlinux", "fs/a.ko"). reference: of a section mismatch: symbol and section it comes
+    from, symbol and section it goes to, "" where not said; () if it names none.
     Source: scripts/mod/modpost.c, check_exports(), check_sec_ref(), merror(), warn(), fatal().
     """
 
@@ -82,11 +92,15 @@ class ModpostLine(Fact):
     symbol: str = ""
     module: str = ""
     namespace: str = ""
+    previous: str = ""
+    reference: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjtoolLine(Fact):
-    """`<object>: warning: objtool: <message>`; function and offset when the message starts with a position.
+    """`<object>: warning: objtool: <message>`; function when the message names one, offset when it starts with a position.
+
+    trace: a line of the backtrace below a warning, no warning of its own.
 
     Source: tools/objtool/include/objtool/warn.h, WARN(), WARN_FUNC(), ERROR().
     """
@@ -96,6 +110,77 @@ class ObjtoolLine(Fact):
     message: str
     function: str = ""
     offset: int = 0
+    trace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjtoolCall(Fact):
+    """A call of objtool that make V=1 printed. text: the call alone. flags: all words before the object, "orc generate" too."""
+
+    object: str
+    flags: tuple[str, ...]
+
+
+class KlpKind(StrEnum):
+    """What is wrong with a livepatch module; the values end the finding ids (livepatch.<value>)."""
+
+    CONFLICT = "conflict"
+    POSITION = "position"
+    SYMBOL = "symbol"
+    FORMAT = "format"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KlpLine(Fact):
+    """A line of klp-convert or of objtool klp. object: "vmlinux" or a module. positions: as wanted, () if not said.
+
+    harmless: a conflict that is none (another object, or the same position twice). consequence: repeats that it failed.
+    """
+
+    kind: KlpKind
+    message: str
+    object: str = ""
+    symbol: str = ""
+    positions: tuple[int, ...] = ()
+    harmless: bool = False
+    consequence: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BtfLine(Fact):
+    """A line on BTF. fatal: not a mere warning of resolve_btfids. consequence: only says that it failed."""
+
+    fatal: bool
+    message: str
+    symbol: str = ""
+    consequence: bool = False
+
+
+class ConfigKind(StrEnum):
+    """What Kconfig warns of; the values end the finding ids (config.<value>)."""
+
+    UNMET = "unmet-dependency"
+    INVALID = "invalid-value"
+    DROPPED = "not-honoured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigLine(Fact):
+    """A warning of Kconfig about a symbol (without CONFIG_). file, row: of the configuration, "" and 0 if not said."""
+
+    kind: ConfigKind
+    symbol: str
+    value: str = ""
+    file: str = ""
+    row: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanSection(Fact):
+    """A section that no rule of the linker script places, in a link that went on. object: as the linker names it."""
+
+    section: str
+    object: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +239,8 @@ class InfraKind(StrEnum):
     INTERRUPTED = "interrupted"
     IO_ERROR = "io-error"
     ENGINE = "engine-lost"
+    CCACHE = "ccache"
+    NETWORK = "network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +276,8 @@ Complaint = (
     | LinkerError
     | ModpostLine
     | ObjtoolLine
+    | KlpLine
+    | BtfLine
     | KallsymsLine
     | KconfigError
     | ToolError
@@ -211,6 +300,11 @@ class BuildLog:
     linker: tuple[LinkerError, ...] = ()
     modpost: tuple[ModpostLine, ...] = ()
     objtool: tuple[ObjtoolLine, ...] = ()
+    objtool_calls: tuple[ObjtoolCall, ...] = ()
+    klp: tuple[KlpLine, ...] = ()
+    btf: tuple[BtfLine, ...] = ()
+    config: tuple[ConfigLine, ...] = ()
+    orphans: tuple[OrphanSection, ...] = ()
     kallsyms: tuple[KallsymsLine, ...] = ()
     ksyms: tuple[KsymsSummary, ...] = ()
     kconfig: tuple[KconfigError, ...] = ()

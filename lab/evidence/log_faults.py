@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from lab.evidence.log_facts import (
+    BtfLine,
     BuildLog,
     CompilerError,
     Complaint,
     InfraKind,
     InfraLine,
+    KlpLine,
     LinkerError,
     MakeFailure,
     ModpostLine,
@@ -93,6 +95,8 @@ def kernels(cause: Complaint) -> bool:
     """Whether a complaint is about what is being built, or at least not about the machine."""
     if isinstance(cause, InfraLine | ToolError):  # "clang: error: linker command failed" follows missing tools too
         return False
+    if isinstance(cause, BtfLine) and cause.consequence:  # "Failed to generate BTF for vmlinux", whatever the reason
+        return False
     return not (isinstance(cause, CompilerError) and HOST_HEADER.match(cause.message))
 
 
@@ -148,7 +152,9 @@ def complaints(log: BuildLog) -> list[Complaint]:
     placed = {error.at for error in log.compiler}  # rustc's message is one of a tool until its place is read
     found = [fact for fact in found if not (isinstance(fact, ToolError) and fact.at in placed)]
     found += [line for line in log.modpost if line.fatal]
-    found += [line for line in log.objtool if line.fatal]
+    found += [line for line in log.objtool if line.fatal and not line.trace]
+    found += [line for line in log.btf if line.fatal]
+    found += log.klp
     return sorted(found, key=lambda fact: fact.at)
 
 
@@ -200,7 +206,8 @@ def _ordered(failure: MakeFailure, causes: list[Complaint]) -> tuple[Complaint, 
     def rank(cause: Complaint) -> tuple[bool, bool, bool, bool, int]:
         named = any(same_stem(failure.target, name) for name in names(cause))
         asks, makes = cause.text.startswith("PLEASE submit"), cause.at == failure.at
-        return not named, isinstance(cause, ToolError), makes, asks, cause.at
+        follows = isinstance(cause, BtfLine | KlpLine) and cause.consequence
+        return not named, isinstance(cause, ToolError) or follows, makes or follows, asks, cause.at
 
     return tuple(sorted(causes, key=rank))
 

@@ -58,13 +58,20 @@ INFRA: tuple[tuple[InfraKind, re.Pattern[str]], ...] = (
     # gcc, gas, ld, ar, cp, clang all print strerror(ENOSPC) somewhere in the line; docker writes it in lower case.
     (InfraKind.DISK_FULL, re.compile(r".*\b[Nn]o space left on device|.*Disk quota exceeded")),
     (InfraKind.READ_ONLY, re.compile(r".*: (?:'|‘)?[Rr]ead-only file system")),
-    (InfraKind.IO_ERROR, re.compile(r".*: (?:Input/output error|Stale file handle|I/O error)$")),
+    (
+        InfraKind.IO_ERROR,
+        re.compile(
+            r".*: (?:Input/output error|Stale (?:NFS )?file handle|I/O error|Structure needs cleaning"
+            r"|Transport endpoint is not connected)$"
+        ),
+    ),
     (
         InfraKind.OUT_OF_MEMORY,
         re.compile(
             r".*(?:[Vv]irtual memory exhausted|out of memory allocating|LLVM ERROR: out of memory|Out of memory: Kill"
             r"|oom-kill:|fork: (?:retry: )?Resource temporarily unavailable|Cannot allocate memory|std::bad_alloc"
-            r"|(?:final (?:link|close) failed|\bld[\w.-]{0,20}): memory exhausted)"
+            r"|(?:final (?:link|close) failed|\bld[\w.-]{0,20}|sort|xz): memory exhausted|malloc failed(?:: \d|$)"
+            r"|fatal error: out of memory)|(?:Out of memory\.|MemoryError|out of memory)$"
         ),
     ),
     (
@@ -72,7 +79,7 @@ INFRA: tuple[tuple[InfraKind, re.Pattern[str]], ...] = (
         re.compile(
             r".*(?:[Kk]illed signal terminated program (?P<tool>\S+)|unable to execute command: Killed"
             r"|internal compiler error: Killed(?: \(program (?P<program>[^)\s]+)\))?"
-            r"|terminated with signal 9 \[Killed\])|(?:\S+: (?:line )?\d+: +\d* *)?Killed\b(?! process)"
+            r"|terminated with signal 9 \[Killed\]|\(signal: 9, SIGKILL)|(?:\S+: (?:line )?\d+: +\d* *)?Killed\b(?! process)"
         ),
     ),
     # qemu-user, linux-user/signal.c; printed by the emulator, not by the program
@@ -96,6 +103,21 @@ INFRA: tuple[tuple[InfraKind, re.Pattern[str]], ...] = (
     (
         InfraKind.INTERRUPTED,
         re.compile(r"\S*make(?:\[\d+\])?: \*\*\* (?:wait: No child processes|.*\] (?:Interrupt|Terminated|Hangup)$)"),
+    ),
+    # scripts/{cc,ld,as}-version.sh; the tool that stands in PATH is not one that the kernel can use
+    (
+        InfraKind.MISSING_TOOL,
+        re.compile(
+            r"(?:(?P<unknown>\S+).*: unknown (?:C compiler|linker|assembler invoked)|(?P<gold>gold linker) is not supported)"
+        ),
+    ),
+    (InfraKind.CCACHE, re.compile(r"ccache: (?:error|FATAL): ")),
+    (
+        InfraKind.NETWORK,
+        re.compile(
+            r".*(?:Temporary failure in name resolution|Could not resolve host|Network is unreachable|Connection timed out"
+            r"|No route to host)"
+        ),
     ),
     (InfraKind.ENGINE, re.compile(r".*(?:Cannot connect to the Docker daemon|context deadline exceeded)")),
 )

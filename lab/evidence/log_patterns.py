@@ -13,17 +13,22 @@ from dataclasses import dataclass
 from lab.evidence.log_facts import (
     CompilerError,
     Fact,
-    KallsymsLine,
-    KconfigError,
-    KsymsSummary,
     LinkerError,
     LinkKind,
-    ModpostKind,
-    ModpostLine,
-    ObjtoolLine,
     ToolError,
 )
 from lab.evidence.log_machine import infra_line, tool_crash
+from lab.evidence.log_modpost import modpost_line
+from lab.evidence.log_texts import (
+    btf_line,
+    config_line,
+    kallsyms_line,
+    kconfig_error,
+    klp_line,
+    ksyms_summary,
+    objtool_line,
+    orphan_section,
+)
 
 QUOTE = "[`'\"‘’“”]"  # GCC and GNU ld quote with typographic signs in a UTF-8 locale, with `' in C
 
@@ -119,7 +124,38 @@ MULTIPLE = re.compile(
     rf"{LD}?(?P<place>\S.*?): (?P<message>multiple definition of {QUOTE}(?P<symbol>[^'’\"]+){QUOTE}(?:; .*|$))"
 )
 RANGE = re.compile(
-    rf"{LD}?(?P<place>\S.*?): (?P<message>relocation truncated to fit: .*|.*relocation \S+ out of range.*)$"
+    rf"{LD}?(?:error: )?(?P<place>\S.*?): (?P<message>relocation truncated to fit: .*|.*relocation \S+ out of range.*)$"
+)
+# "against symbol `x' defined in …", "against `x'"; lld: "…; references 'x'"
+RANGE_SYMBOL = re.compile(
+    rf".*?(?:against (?:undefined )?(?:symbol )?|references )(?:section )?{QUOTE}?(?P<symbol>[^\s'’\"]+)"
+)
+# GNU ld: "`f' referenced in section `.text' of a.o: defined in discarded section `.exit.text' of b.o"
+DISCARDED = re.compile(
+    rf"{LD}?(?P<message>{QUOTE}(?P<symbol>[^'’\"]+){QUOTE} referenced in section .* of (?P<object>\S+?): defined in discarded"
+    r" .*)"
+)
+# The asserts of arch/*/kernel/vmlinux.lds.S say only their sentence; it is the kernel's, so the families are listed.
+LD_KINDS: tuple[tuple[LinkKind, re.Pattern[str]], ...] = (
+    (
+        LinkKind.OVERLAP,
+        re.compile(r"(?i)section \S+ (?:LMA |VMA |file range |virtual address range |load address range )?.*overlap"),
+    ),
+    (LinkKind.ORPHAN, re.compile(r".*(?:unplaced orphan section|\) is being placed in )")),
+    (
+        LinkKind.SPACE,
+        re.compile(r".*(?:will not fit in region|region .* overflowed by|too large for (?:region|field))"),
+    ),
+    (LinkKind.DISCARDED, re.compile(r"relocation refers to a (?:symbol in a )?discarded (?:section|symbol)")),
+    (
+        LinkKind.ASSERTION,
+        re.compile(
+            r".*(?:kernel image bigger than|per-CPU data too large|[Uu]nexpected (?:GOT|run-time|RELRO)|missing CPU support"
+            r"|no machine record defined|too (?:big|large)\b(?! for)|misaligned|not (?:cacheline-|page )?aligned"
+            r"|must (?:follow|be|fit|not)|not at start of|not in second half|Gap in |cacheline apart|assertion failed"
+            r"|is not at|overflow(?:ed|s)?\b)"
+        ),
+    ),
 )
 LLD = re.compile(rf"{LD}error: (?P<message>.*)")
 LLD_SYMBOL = re.compile(r"(?P<kind>undefined(?: \w+)? symbol|duplicate symbol): (?P<symbol>\S+)")
@@ -157,134 +193,40 @@ def linker_error(text: str, at: int, context: Context) -> Fact | None:
             obj, source, row = _place(match["place"], context.link)
             message = match.groupdict().get("message") or f"undefined reference to `{match['symbol']}'"
             return LinkerError(
-                at=at, text=text, kind=kind, symbol=match["symbol"], message=message, object=obj, source=source, row=row
-            )
+                at=at, text=text, kind=kind, symbol=match["symbol"], message=message, object=obj, source=source, row=row,
+                function=context.link[1],
+            )  # fmt: skip
     if match := RANGE.match(text):
         obj, source, row = _place(match["place"], context.link)
+        symbol = RANGE_SYMBOL.match(match["message"])
+        return LinkerError(
+            at=at, text=text, kind=LinkKind.RANGE, symbol=symbol["symbol"] if symbol else "", message=match["message"],
+            object=obj, source=source, row=row, function=context.link[1],
+        )  # fmt: skip
+    if match := DISCARDED.match(text):
         return LinkerError(
             at=at,
             text=text,
-            kind=LinkKind.RANGE,
-            symbol="",
+            kind=LinkKind.DISCARDED,
+            symbol=match["symbol"],
             message=match["message"],
-            object=obj,
-            source=source,
-            row=row,
+            object=match["object"],
         )
     if match := LLD.match(text):
         symbol = LLD_SYMBOL.match(match["message"])
         word = symbol["kind"] if symbol else ""
-        kind = LinkKind.UNDEFINED if "undefined" in word else LinkKind.MULTIPLE if word else LinkKind.OTHER
+        kind = LinkKind.UNDEFINED if "undefined" in word else LinkKind.MULTIPLE if word else _kind(match["message"])
         return LinkerError(
             at=at, text=text, kind=kind, symbol=symbol["symbol"] if symbol else "", message=match["message"]
         )
     match = GNU_OTHER.match(text)
     if match and not LD_CONSEQUENCE.search(text):
-        return LinkerError(at=at, text=text, kind=LinkKind.OTHER, symbol="", message=match["message"])
+        return LinkerError(at=at, text=text, kind=_kind(match["message"]), symbol="", message=match["message"])
     return None
 
 
-# ------------------------------------------------------------------------------------------------------------ modpost
-
-MODPOST_UNDEFINED = re.compile(
-    r'(?P<word>ERROR|WARNING): (?:modpost: )?"(?P<symbol>[^"]+)" \[(?P<module>\S+?)(?:\.ko)?\] undefined!$'
-)
-# up to 5.4 section mismatches and namespaces came without "modpost: "
-MODPOST = re.compile(
-    r"(?P<word>ERROR|WARNING|FATAL): (?:modpost: (?P<message>.*)"
-    r"|(?P<old>\S+\(\S+\): Section mismatch in reference .*|module \S+ uses symbol \S+ from namespace .*"
-    r"|EXPORT symbol \S+ .*))$"
-)
-MODPOST_FORMS: tuple[tuple[ModpostKind, re.Pattern[str]], ...] = (
-    (
-        ModpostKind.NAMESPACE,
-        re.compile(
-            r"module (?P<module>\S+) uses symbol (?P<symbol>\S+) from namespace (?P<namespace>\S+?), but does not"
-        ),
-    ),
-    (ModpostKind.SECTION_MISMATCH, re.compile(r"(?P<module>[^\s(:]+)(?:\(\S+\))?: [Ss]ection mismatch in reference")),
-    (ModpostKind.SECTION_MISMATCH, re.compile(r"Section mismatches detected\.")),
-    (ModpostKind.LICENSE, re.compile(r"missing MODULE_LICENSE\(\) in (?P<module>\S+)")),
-    (
-        ModpostKind.LICENSE,
-        re.compile(r"GPL-incompatible module (?P<module>\S+) uses GPL-only symbol '(?P<symbol>[^']+)'"),
-    ),
-    (ModpostKind.EXPORTED_TWICE, re.compile(r"(?P<module>\S+): '(?P<symbol>[^']+)' exported twice")),
-    (ModpostKind.CRC, re.compile(r'EXPORT symbol "(?P<symbol>[^"]+)" \[(?P<module>[^\]]+)\] version')),
-    (ModpostKind.CRC, re.compile(r'"(?P<symbol>[^"]+)" \[(?P<module>[^\]]+)\] has no CRC!')),
-    (ModpostKind.SUPPRESSED, re.compile(r"suppressed \d+ unresolved symbol warnings")),
-)
-
-
-def modpost_line(text: str, at: int, context: Context) -> Fact | None:
-    """Every line that modpost of 4.14 to 7.x prints about a symbol or a module."""
-    if match := MODPOST_UNDEFINED.match(text):
-        return ModpostLine(
-            at=at, text=text, kind=ModpostKind.UNDEFINED, fatal=match["word"] == "ERROR", symbol=match["symbol"],
-            message=f'"{match["symbol"]}" [{match["module"]}.ko] undefined!', module=f"{match['module']}.ko",
-        )  # fmt: skip
-    match = MODPOST.match(text)
-    if not match:
-        return None
-    message = match["message"] or match["old"] or ""
-    for kind, form in MODPOST_FORMS:
-        if found := form.match(message):
-            groups = {name: value for name, value in found.groupdict().items() if value}
-            return ModpostLine(at=at, text=text, kind=kind, fatal=match["word"] != "WARNING", message=message, **groups)
-    return ModpostLine(at=at, text=text, kind=ModpostKind.OTHER, fatal=match["word"] != "WARNING", message=message)
-
-
-# ------------------------------------------------------------------------------------------- kallsyms, objtool, Kconfig
-
-KALLSYMS = re.compile(
-    r"Inconsistent kallsyms data$|No valid symbol\.$|Symbol \S+ too long for kallsyms|kallsyms failure: "
-    r"|Failed to sort kernel tables|relative kallsyms value out of range"
-)
-KSYMS = re.compile(r"\s*KSYMS +symbols: before=(\d{1,9}), after=(\d{1,9}), changed=(\d{1,9})")
-OBJTOOL = re.compile(
-    r"(?:(?P<object>\S+): )?(?P<word>warning|error): objtool(?: \[\S+:\d+\])?: (?P<message>"
-    r"(?:(?P<function>[\w.$]+)\+0x(?P<offset>[0-9a-f]{1,16}): )?.*)"
-)
-KCONFIG = re.compile(r"(?P<file>[^\s:]*Kconfig[^\s:]*):(?P<row>\d+): ?(?!warning\b)(?:error: )?(?P<message>.*)")
-KCONFIG_ALONE = re.compile(
-    r"(?:\*\*\* )?(?P<message>Can't find default configuration .*|Configuration file \".*\" not found!.*"
-    r"|The source tree is not clean.*|ERROR: Kernel configuration is invalid.*|can't find file \S+"
-    r"|Error in writing or end of file.*|Error in reading or end of file.*)"
-)
-
-
-def kallsyms_line(text: str, at: int, context: Context) -> Fact | None:
-    """The kallsyms step. Source: scripts/link-vmlinux.sh, scripts/kallsyms.c, scripts/sorttable.c."""
-    if not KALLSYMS.match(text):
-        return None
-    return KallsymsLine(at=at, text=text, inconsistent=text.startswith("Inconsistent"), message=text)
-
-
-def ksyms_summary(text: str, at: int, context: Context) -> Fact | None:
-    """The summary of scripts/adjust_autoksyms.sh."""
-    if not (match := KSYMS.match(text)):
-        return None
-    before, after, changed = (int(number) for number in match.groups())
-    return KsymsSummary(at=at, text=text, before=before, after=after, changed=changed)
-
-
-def objtool_line(text: str, at: int, context: Context) -> Fact | None:
-    """A warning or error of objtool, 5.10 to 7.2."""
-    if not (match := OBJTOOL.match(text)):
-        return None
-    return ObjtoolLine(
-        at=at, text=text, object=match["object"] or "", fatal=match["word"] == "error", message=match["message"],
-        function=match["function"] or "", offset=int(match["offset"] or "0", 16),
-    )  # fmt: skip
-
-
-def kconfig_error(text: str, at: int, context: Context) -> Fact | None:
-    """Kconfig's parser, and make's check that there is a configuration."""
-    if match := KCONFIG.match(text):
-        return KconfigError(at=at, text=text, file=match["file"], row=int(match["row"][:9]), message=match["message"])
-    if match := KCONFIG_ALONE.match(text):
-        return KconfigError(at=at, text=text, file="", row=0, message=match["message"])
-    return None
+def _kind(message: str) -> LinkKind:
+    return next((kind for kind, pattern in LD_KINDS if pattern.match(message)), LinkKind.OTHER)
 
 
 # -------------------------------------------------------------------------------------------------------- other tools
@@ -295,7 +237,7 @@ TOOL_ERROR = re.compile(
 )
 BARE_ERROR = re.compile(r"(?:fatal |FATAL )?(?:error|ERROR|Error|FATAL|fatal)(?:\[\w+\])?: (?P<message>.*)")
 BTF = re.compile(
-    r"(?P<message>BTF: .*pahole.*|Failed to generate BTF for .*|FAILED .*|FAILED: .*|Cannot find symbol for section \d+: .*"
+    r"(?P<message>BTF: .*pahole.*|FAILED:? .*|Cannot find symbol for section \d+: .*"
     r"|Traceback \(most recent call last\):|unrecognized ELF data encoding.*)"
 )
 CONSEQUENCE = re.compile(
@@ -317,6 +259,6 @@ def tool_error(text: str, at: int, context: Context) -> Fact | None:
 
 RECOGNISERS: tuple[Recogniser, ...] = (
     # The order is that of docs: disk, memory and signals before the crashes that they cause, crashes before errors.
-    infra_line, ksyms_summary, modpost_line, objtool_line, kallsyms_line, tool_crash, kconfig_error, compiler_error,
-    rust_error, linker_error, tool_error,
+    infra_line, ksyms_summary, modpost_line, klp_line, objtool_line, kallsyms_line, btf_line, tool_crash, config_line,
+    kconfig_error, orphan_section, compiler_error, rust_error, linker_error, tool_error,
 )  # fmt: skip

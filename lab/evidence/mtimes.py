@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,8 @@ SECOND_NS = 1_000_000_000
 SLOWEST_TICK_NS = 10_000_000
 MAX_FILES = 4_000_000
 MIN_SAMPLE = 8
+# From so many .cmd files older than their targets on, the times are a copy's. Real builds have none.
+COPIED_FILES, COPIED_SHARE = 4, 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,36 @@ def _files(folder: str, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
                         yield prefix + entry.name, entry.stat(follow_symlinks=False)
         except OSError:
             continue
+
+
+def of_sources(out: Path, source: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return the times of inputs outside the output directory, as far as they lie in its source tree.
+
+    names: as .cmd files have them, absolute or relative to `out` ("../include/linux/init.h"). Nothing is opened.
+    """
+    root, base = os.path.realpath(source) + os.sep, os.path.realpath(out)
+    times: dict[str, int] = {}
+    for name in names:
+        if not name.startswith(("/", "../")):
+            continue
+        try:
+            path = os.path.realpath(name if name.startswith("/") else f"{base}/{name}")
+            if path.startswith(root):
+                times[name] = os.lstat(path).st_mtime_ns
+        except (OSError, ValueError):
+            continue
+    return times
+
+
+def copied(notes: Iterable[tuple[str, str]], times: Mapping[str, int]) -> int:
+    """Return how many notes are older than what they tell of if the times are a copy's, 0 if they may be the build's.
+
+    notes: (.cmd file, its target). kbuild writes .X.cmd when X is done, in the same recipe (scripts/Kbuild.include,
+    if_changed), so it is never older. A copy that gives every file a new time follows the order of the folder instead.
+    """
+    pairs = [(times[noted], times[made]) for noted, made in notes if noted in times and made in times]
+    older = sum(noted < made for noted, made in pairs)
+    return older if older >= max(COPIED_FILES, len(pairs) * COPIED_SHARE) else 0
 
 
 def tsv(tree: Tree) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lab.evidence.elf import EM_SPARC_FAMILY, SHN_UNDEF, STB_GLOBAL, STT_SPARC_REGISTER, Elf, UnreadableError, open_elf
-from lab.evidence.text import MAX_TEXT_BYTES, json_rows, opened
+from lab.evidence.text import MAX_TEXT_BYTES, bytes_of, json_rows, opened
 
 MARKER, KSYMTAB, EXPORT = "__ksym_marker_", "__ksymtab_", "__export_symbol_"
 _OURS = ("__ksym", "__kstrtab", "__export_symbol_", "__crc_")
@@ -45,12 +45,13 @@ def object_facts(path: Path, name: str, part_of: str = "") -> ObjectFacts:
     """Read the facts of one object or module; one that cannot be read says why in `unreadable` (LTO's bitcode, damage)."""
     try:
         with open_elf(path) as elf:
-            return _facts(elf, name, part_of)
+            return facts_of(elf, name, part_of)
     except UnreadableError as error:
         return ObjectFacts(path=name, part_of=part_of, unreadable=str(error))
 
 
-def _facts(elf: Elf, name: str, part_of: str) -> ObjectFacts:
+def facts_of(elf: Elf, name: str, part_of: str = "") -> ObjectFacts:
+    """Return the facts of an open object. Raises UnreadableError for a damaged one."""
     symbols = elf.symbols()
     if symbols is None:
         return ObjectFacts(path=name, part_of=part_of, unreadable="it has no symbol table")
@@ -86,14 +87,17 @@ def archive_members(path: Path) -> tuple[str, ...]:
     """
     try:
         with opened(path) as file:
-            data = file.read(MAX_ARCHIVE_BYTES)
+            data = bytes_of(file, MAX_ARCHIVE_BYTES)
     except OSError:
         return ()
     if not data.startswith(b"!<thin>\n"):
         return ()
     members, names, position = [], b"", 8
     while len(header := data[position : position + 60]) == 60:
+        # A number fills 14 of 15 places, and what stood in the last one is left: "/8             /". bfd, _bfd_ar_spacepad()
         name, size = header[:16].rstrip(), header[48:58].strip()
+        if name[:1] == b"/" and name[1:15].rstrip().isdigit():
+            name = name[:15].rstrip()
         position += 60
         if name in (b"/", b"/SYM64/", b"//"):
             length = int(size) if size.isdigit() else len(data)

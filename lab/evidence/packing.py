@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 import zstandard
 
-from lab.evidence import autoksyms, objects
+from lab.evidence import autoksyms, livepatch, objects
 from lab.evidence.commands import Command
+from lab.evidence.elf import UnreadableError
 from lab.evidence.text import opened, text_of
 
 MAX_FILE_BYTES = 4 << 30
@@ -96,9 +97,24 @@ def copy_files(out: Path, known: Mapping[str, int], folder: Path, modules: Seque
     if "vmlinux" in known:
         copy(out / "vmlinux", folder / "vmlinux.zst", packed=True)
     total = 0
-    for name in modules:
+    for name in (_linked_or_annotated(out, module, known) for module in modules):
         if name in known and total < MAX_MODULES_BYTES:
             total += copy(out / name, folder / "modules" / name)
+
+
+def _linked_or_annotated(out: Path, module: str, known: Mapping[str, int]) -> str:
+    """Return what shows a module: its .ko; of a livepatch whose build stopped before that, the object it is linked from.
+
+    Of all other modules that were not linked, objects.jsonl says enough.
+    """
+    unlinked = module.removesuffix(".ko") + ".o"
+    if known.get(module, -1) >= known.get(unlinked, 0):
+        return module
+    try:
+        annotated = unlinked in known and livepatch.read(out / unlinked, module) is not None
+    except UnreadableError:
+        annotated = False
+    return unlinked if annotated else module
 
 
 def is_kallsyms_map(name: str) -> bool:
@@ -133,8 +149,13 @@ def object_facts(
 
 def _owners(out: Path, known: Mapping[str, int], modules: Sequence[str]) -> dict[str, str]:
     """Return object -> "vmlinux" or the .ko that it is linked into, from the thin archives and the .mod files."""
-    owners = {member: "vmlinux" for archive in _archives(known) for member in objects.archive_members(out / archive)}
-    owners = {posixpath.normpath(member): owner for member, owner in owners.items()}
+    # ar names the members of a thin archive as seen from the archive's folder. Source: binutils, bfd/archive.c
+    members = (
+        posixpath.normpath(posixpath.join(posixpath.dirname(archive), member))
+        for archive in _archives(known)
+        for member in objects.archive_members(out / archive)
+    )
+    owners = dict.fromkeys(members, "vmlinux")
     for module in modules:
         base = module.removesuffix(".ko")
         owners[base + ".o"] = module

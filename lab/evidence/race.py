@@ -114,24 +114,33 @@ def _overlooked(pair: Pair, clock: Clock) -> bool:
     return clock.tick(pair.dependency_time_ns) <= clock.tick(pair.object_time_ns)
 
 
-def dependency_pairs(commands: Iterable[Command], objects: Mapping[str, object], clock: Clock) -> list[Pair]:
+def dependency_pairs(
+    commands: Iterable[Command], objects: Mapping[str, object], clock: Clock, *, stepped_back: bool = False
+) -> list[Pair]:
     """Return hits among ordinary dependencies: written after the object, last of all, and not newer than it on disk.
 
-    Only final states, whose times are exact, are judged; an object that was made again afterwards is in order.
+    Only final states, whose times are exact, are judged; an object that was made again afterwards is in order. stepped_back:
+    the clock was set back meanwhile, so what was written later can be dated earlier.
     """
+    judged = [command for command in commands if command.target in objects and clock.changes.get(command.target)]
+    first_ns = min((clock.changes[command.target][-1] for command in judged), default=0)
+    late = {path for path, seen in clock.changes.items() if seen[-1] > first_ns}
     pairs = []
-    for command in commands:
-        seen = clock.changes.get(command.target)
-        target_time = clock.left_by(command.target, seen[-1]) if seen else None
-        if command.target not in objects or target_time is None or not seen:
+    for command in judged:
+        if late.isdisjoint(command.deps):
             continue
-        for name in set(command.deps).intersection(clock.changes):
+        seen_ns = clock.changes[command.target][-1]
+        target_time = clock.left_by(command.target, seen_ns)
+        if target_time is None:
+            continue
+        for name in late.intersection(command.deps):
             last_ns = clock.changes[name][-1]
             time_ns = clock.left_by(name, last_ns)
-            if last_ns > seen[-1] and time_ns is not None and name != command.target:
-                pair = Pair(command.target, name, target_time, time_ns, last_ns - seen[-1], True)
+            if last_ns > seen_ns and time_ns is not None and name != command.target:
+                pair = Pair(command.target, name, target_time, time_ns, last_ns - seen_ns, True)
                 # A write seen later that left an older time (chmod, a file opened and not changed) is no change.
-                if clock.tick(time_ns) == clock.tick(target_time):
+                ticks = clock.tick(time_ns), clock.tick(target_time)
+                if ticks[0] == ticks[1] or (stepped_back and ticks[0] < ticks[1]):
                     pairs.append(pair)
     return pairs
 
@@ -167,22 +176,72 @@ def disk_pairs(
     return pairs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """When the build was done with its objects. time_ns: the mtime of what was linked from them.
+
+    seen_ns: when its last write was seen, None without a record of writes.
+    """
+
+    time_ns: int
+    seen_ns: int | None = None
+
+
 def newer_inputs(
-    commands: Iterable[Command], linked: Mapping[str, str], times: Mapping[str, int], granularity_ns: int, end_ns: int
+    commands: Iterable[Command], linked: Mapping[str, str], times: Mapping[str, int], clock: Clock, end: End
 ) -> dict[str, list[str]]:
     """Return input -> linked objects that are strictly older than it although the build went on and ended after it.
 
-    linked: object -> what it is part of; other objects may be left over from an older configuration. end_ns: what was changed
-    later than this, or in its tick, was changed after the build.
+    linked: object -> what it is part of; other objects may be left over from an older configuration. times: of the tree and
+    of its sources. What was changed later than the end was changed after the build; without a record of writes also what was
+    changed in its tick.
     """
+    last = clock.tick(end.time_ns)
+    judged = [command for command in commands if linked.get(command.target) and command.target in times]
+    oldest = min((clock.tick(times[command.target]) for command in judged), default=last)
+    ticks = {path: tick for path, time in times.items() if (tick := clock.tick(time)) > oldest}
+    early = {path for path, tick in ticks.items() if tick < last or _seen_before(path, end, clock)}
     found: dict[str, list[str]] = {}
-    end = tick(end_ns, granularity_ns)
-    ticks = {path: tick(time, granularity_ns) for path, time in times.items()}
-    for command in commands:
-        mine = ticks.get(command.target)
-        if mine is None or not linked.get(command.target):
+    for command in judged:
+        if early.isdisjoint(command.deps):
             continue
-        for name in set(command.deps).intersection(ticks):
-            if mine < ticks[name] < end:
+        mine = clock.tick(times[command.target])
+        for name in early.intersection(command.deps):
+            if mine < ticks[name]:
                 found.setdefault(name, []).append(command.target)
     return found
+
+
+def _seen_before(path: str, end: End, clock: Clock) -> bool:
+    """Whether the record shows a file's last write before the end, its time being that of this write."""
+    seen = clock.changes.get(path)
+    if not seen or end.seen_ns is None:
+        return False
+    return seen[-1] < end.seen_ns and clock.left_by(path, seen[-1]) is not None
+
+
+class Ties(NamedTuple):
+    """How many pairs of a linked object and an input share a tick, and of how many objects."""
+
+    pairs: int
+    objects: int
+
+
+def ties(commands: Iterable[Command], linked: Mapping[str, str], times: Mapping[str, int], granularity_ns: int) -> Ties:
+    """Count what mtimes cannot put in order: inputs in the tick of the object that was made from them. Exports' files count.
+
+    On a clock of whole seconds a healthy build is full of them, the input having been written first.
+    """
+    by_tick: dict[int, set[str]] = {}
+    for path, time in times.items():
+        by_tick.setdefault(tick(time, granularity_ns), set()).add(path)
+    pairs = objects = 0
+    for command in commands:
+        mine = times.get(command.target)
+        if mine is None or not linked.get(command.target):
+            continue
+        same = by_tick[tick(mine, granularity_ns)]
+        count = len(same.intersection(command.deps)) + len(same.intersection(command.ksyms))
+        pairs += count
+        objects += count > 0
+    return Ties(pairs, objects)

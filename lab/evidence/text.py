@@ -25,13 +25,20 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def bytes_of(file: BinaryIO, limit: int) -> bytes:
+    """Return an open file from its beginning, at most `limit` bytes. Memory is taken for what is there, not for the limit."""
+    size = min(os.fstat(file.fileno()).st_size, limit)
+    file.seek(0)
+    return file.read(size) if size else b""
+
+
 def text_of(path: Path | None, limit: int = MAX_TEXT_BYTES) -> str | None:
     """Return at most `limit` bytes of the file as text (not UTF-8: surrogates), or None if there is none to read."""
     if path is None:
         return None
     try:
         with opened(path) as file:
-            return file.read(limit).decode("utf-8", "surrogateescape")
+            return bytes_of(file, limit).decode("utf-8", "surrogateescape")
     except OSError:
         return None
 

@@ -10,39 +10,81 @@ Source: fanotify(7), FAN_REPORT_DFID_NAME.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from lab.evidence.paths import unescape
 from lab.evidence.text import numbered_lines
 
+WRITES = "writes.tsv"
 MAX_EVENTS = 20_000_000
+# The recorder reads events in batches and stamps each batch; nothing but a clock that was set back turns times round by more.
+STEP_BACK_NS = 100_000_000
+MIN_DATED = 8
 
 
 class Write(NamedTuple):
-    """One event. time_ns: since the epoch, when seen. letters: of C, W, A, M."""
+    """One event. time_ns: since the epoch, when seen, and never before that of an earlier event. letters: of C, W, A, M."""
 
     time_ns: int
     letters: str
     path: str
 
 
+class StepBack(NamedTuple):
+    """The clock was set back while writes were recorded. line: of writes.tsv, from 1, the first event afterwards."""
+
+    line: int
+    before_ns: int
+    after_ns: int
+
+
 def read_writes(path: Path | None) -> tuple[Write, ...] | None:
-    """Return the events in the order of their times; None if there is no record. Malformed lines are passed over."""
+    """Return the events in the order of their times; None if there is no record. Malformed lines are passed over.
+
+    After a step back (see steps_back()) the clock is counted on as if it had stood still: the order is what counts.
+    """
     if path is None:
         return None
     events: list[Write] = []
     known: dict[str, str] = {}  # a file is written many times; keep its name once
-    for _, line in numbered_lines(path):
-        fields = line.decode("utf-8", "surrogateescape").split("\t")
-        if len(fields) != 3 or not fields[0].isascii() or not fields[0].isdigit() or len(fields[0]) > 19:
+    latest_ns = lag_ns = 0
+    for _, seen_ns, line in _events(path):
+        fields = line.split("\t")
+        if len(fields) != 3:
             continue
+        if seen_ns + lag_ns < latest_ns - STEP_BACK_NS:
+            lag_ns = latest_ns + 1 - seen_ns
+        latest_ns = max(latest_ns, seen_ns + lag_ns)
         name = known.setdefault(fields[2], unescape(fields[2]))
-        events.append(Write(int(fields[0]), fields[1][:8], name))
+        events.append(Write(seen_ns + lag_ns, fields[1][:8], name))
         if len(events) >= MAX_EVENTS:
             break
     events.sort(key=lambda event: event.time_ns)
     return tuple(events)
+
+
+def steps_back(path: Path | None) -> tuple[StepBack, ...]:
+    """Return where the clock was set back by more than STEP_BACK_NS while the writes were recorded, in order."""
+    found: list[StepBack] = []
+    latest_ns = 0
+    for number, seen_ns, _ in _events(path):
+        if seen_ns < latest_ns - STEP_BACK_NS:
+            found.append(StepBack(number, latest_ns, seen_ns))
+            latest_ns = seen_ns
+        latest_ns = max(latest_ns, seen_ns)
+    return tuple(found)
+
+
+def _events(path: Path | None) -> Iterator[tuple[int, int, str]]:
+    """Yield (line number, time, line) of each line that begins with a time."""
+    for number, raw in numbered_lines(path):
+        line = raw.decode("utf-8", "surrogateescape")
+        time, _, _ = line.partition("\t")
+        if time.isascii() and time.isdigit() and len(time) <= 19:
+            yield number, int(time), line
 
 
 def has_gap(writes: tuple[Write, ...]) -> bool:
@@ -56,3 +98,18 @@ def times_of_changes(writes: tuple[Write, ...]) -> dict[str, list[int]]:
     for event in writes:
         times[event.path].append(event.time_ns)
     return dict(times)
+
+
+def lag_ns(writes: tuple[Write, ...], times: Mapping[str, int]) -> int | None:
+    """Return by how much the watcher's clock is ahead of the one that dates files (below 0: behind); None if unknown.
+
+    The median over the files that were last seen closed after writing and not moved: a file keeps its time when it is moved,
+    and some are given another (touch -r). A record of fewer than MIN_DATED such files says nothing.
+    """
+    last = {event.path: event for event in writes}
+    apart = [
+        event.time_ns - times[path]
+        for path, event in last.items()
+        if path in times and "W" in event.letters and "M" not in event.letters
+    ]
+    return round(median(apart)) if len(apart) >= MIN_DATED else None

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lab.errors import MatrixError
-from lab.model import Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make
+from lab.model import Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make, Probe
 
 CELLS_MAX = 20_000
 MATCHES_MAX = 2_000_000  # combinations times entries of include, exclude and expect: some seconds
@@ -29,7 +29,7 @@ PART_MAX = 32
 # Every axis, in the order of docs/matrix.md, Cell.axes and the parts of an id.
 AXES = (
     "arch", "toolchain", "lto", "emulation", "source", "filesystem", "kconfig", "patches", "make", "boot", "repeat",
-    "deadlines", "ccache",
+    "deadlines", "ccache", "probe",
 )  # fmt: skip
 ALWAYS_IN_ID = ("arch", "toolchain", "filesystem")
 DECIDING = (
@@ -58,7 +58,7 @@ class AxisValue:
     """One value of one axis. Two are the same if their typed values are; text and name are for people.
 
     value: Source, str (arch, toolchain, filesystem: the row's canonical name), Lto, Emulation, tuple[Fragment, ...],
-    tuple[Patch, ...], Make, Boot or None, int (repeat), Deadlines, bool (ccache).
+    tuple[Patch, ...], Make, Boot or None, int (repeat), Deadlines, bool (ccache), Probe.
     """
 
     axis: str
@@ -122,6 +122,7 @@ BUILT_IN: Mapping[str, AxisValue] = {
         AxisValue(axis="repeat", value=1, text="1"),
         AxisValue(axis="deadlines", value=Deadlines(), text="default"),
         AxisValue(axis="ccache", value=True, text="on"),
+        AxisValue(axis="probe", value=Probe.NONE, text="none"),
     )
 }
 
@@ -365,6 +366,7 @@ def _cell(cell_id: str, one: Combination, expectation: Expectation | None, impos
         expect=expectation,
         axes=tuple((axis, one[axis].shown) for axis in AXES),
         impossible=impossible,
+        probe=one["probe"].value,
     )
 
 
@@ -373,7 +375,7 @@ def _cell(cell_id: str, one: Combination, expectation: Expectation | None, impos
 
 def cell_key(cell: Cell) -> str:
     """Return 64 hex digits over all that decides the build, and nothing else: neither the id nor people's names for
-    things, nor what happens to the kernel afterwards (boot, repeat, deadlines, expect).
+    things, nor what happens to the kernel afterwards (boot, repeat, deadlines, probe, expect).
 
     -j and ccache are in it: they decide when files are written, and that is what is tested here.
     Not promised: the content of a DirSource; its path stands for it.

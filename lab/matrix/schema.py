@@ -15,7 +15,7 @@ from lab.matrix.expand import AXES
 from lab.matrix.files import BASES, LAB
 from lab.matrix.read import ENTRIES_MAX, OUTCOMES
 from lab.matrix.values import JOBS_MAX, MEMORY_MIB, NAME, OURS, REPEAT_MAX
-from lab.model import Emulation, Lto
+from lab.model import Emulation, Lto, Probe
 from lab.tables import Tables
 
 Schema = dict[str, Any]
@@ -113,6 +113,7 @@ def _axes(tables: Tables) -> Schema:
         "repeat": _number(1, REPEAT_MAX),
         "deadlines": _object(deadlines),
         "ccache": SWITCH,
+        "probe": {"enum": [probe.value for probe in Probe]},
     }
 
 

@@ -11,7 +11,19 @@ from lab import yamltext
 from lab.matrix import files
 from lab.matrix.expand import AxisValue, Place
 from lab.matrix.files import Surroundings
-from lab.model import Boot, Deadlines, DebianSource, DirSource, Emulation, GitSource, Lto, Make, Source, TarballSource
+from lab.model import (
+    Boot,
+    Deadlines,
+    DebianSource,
+    DirSource,
+    Emulation,
+    GitSource,
+    Lto,
+    Make,
+    Probe,
+    Source,
+    TarballSource,
+)
 from lab.yamltext import Node, Scalar, Sequence, quoted
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,31}")
@@ -111,6 +123,11 @@ def _repeat(node: Node, around: Surroundings) -> Typed | None:
 def _ccache(node: Node, around: Surroundings) -> Typed | None:
     value = yamltext.switch(node, "ccache", around.notes)
     return None if value is None else (value, "on" if value else "off")
+
+
+def _probe(node: Node, around: Surroundings) -> Typed | None:
+    value = yamltext.word(node, "probe", Probe, around.notes)
+    return None if value is None else (value, value.value)
 
 
 # -------------------------------------------------------------------------------------------------------------- source
@@ -326,7 +343,7 @@ def _seconds(node: Node, what: str, around: Surroundings) -> float | None:
 _READERS: Mapping[str, Callable[[Node, Surroundings], Typed | None]] = {
     "source": _source, "arch": _arch, "toolchain": _toolchain, "lto": _lto, "emulation": _emulation,
     "filesystem": _filesystem, "kconfig": _kconfig, "patches": _patches, "make": _make, "boot": _boot,
-    "repeat": _repeat, "deadlines": _deadlines, "ccache": _ccache,
+    "repeat": _repeat, "deadlines": _deadlines, "ccache": _ccache, "probe": _probe,
 }  # fmt: skip
 MAPPED = frozenset({"source", "kconfig", "patches", "make", "boot", "deadlines"})
 """The axes whose values may be mappings, and so may have a name."""

@@ -43,6 +43,7 @@ class FindingDocument(TypedDict):
     where: Where
     because: list[str]
     data: dict[str, Any]
+    joined: list[FindingDocument]
 
 
 class Gap(TypedDict):
@@ -208,6 +209,7 @@ def finding_document(finding: Finding) -> FindingDocument:
         "where": {"file": finding.where.file, "first": finding.where.first, "last": finding.where.last},
         "because": list(finding.because),
         "data": finding.data,
+        "joined": [finding_document(part) for part in finding.joined],
     }
 
 

@@ -32,6 +32,7 @@ EXCERPT_LINES_AT_MOST = 24
 LINE_CHARS_AT_MOST = 400
 SCAN_AT_MOST_BYTES = 64 << 20
 FINDINGS_AT_MOST = 50
+JOINED_AT_MOST = 12
 FILES_AT_MOST = 60
 FACT_CHARS_AT_MOST = 300
 UNITS = ((10**9, "s"), (10**6, "ms"), (10**3, "µs"), (1, "ns"))
@@ -50,12 +51,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """A finding with what proves it. href: relative to the page, "" if the file is not there."""
+    """A finding with what proves it. href: relative to the page, "" if the file is not there. joined: told with it."""
 
     finding: Finding
     place: str
     href: str
     lines: tuple[Line, ...]
+    joined: tuple[Proof, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,11 +195,16 @@ def fact_text(fact: Any) -> str:
 def proof(finding: Finding, result: Result, folder: Path) -> Proof:
     """Return a finding with the lines that prove it, from the first attempt that tells it."""
     attempt = next((each for each in result.attempts if finding in each.findings), None)
-    inside = attempt.folder if attempt else ""
+    return proof_in(attempt.folder if attempt else "", finding, folder)
+
+
+def proof_in(inside: str, finding: Finding, folder: Path) -> Proof:
+    """Return a finding of the attempt whose folder is `inside`, and what is told with it, with the lines that prove them."""
     name = inner(inside, finding.where.file)
     lines = excerpt(folder, name, finding.where) if name else ()
     href = link(name) if name and open_regular(folder, name, close=True) is not None else ""
-    return Proof(finding=finding, place=place(finding.where), href=href, lines=lines)
+    joined = tuple(proof_in(inside, part, folder) for part in finding.joined[:JOINED_AT_MOST])
+    return Proof(finding=finding, place=place(finding.where), href=href, lines=lines, joined=joined)
 
 
 def inner(attempt: str, file: str) -> str:

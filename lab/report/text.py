@@ -36,6 +36,7 @@ SEVERITY_WORDS = {
 }
 FACTS_AT_MOST = 8
 MESSAGE_LINES_AT_MOST = 20
+JOINED_AT_MOST = 12
 
 
 def run_text(results: Iterable[Result], *, folder: Path | None = None, report: str = "", colour: bool = False) -> str:
@@ -141,7 +142,19 @@ def findings_lines(findings: Iterable[Finding]) -> Iterator[Text]:
             text.append(f"\n  because  {one_line(reason)}")
         if finding.where.file:
             text.append(f"\n  proof    {place(finding.where)}")
+        for part in finding.joined[:JOINED_AT_MOST]:
+            text.append(f"\n  {joined_line(part)}")
+        if len(finding.joined) > JOINED_AT_MOST:
+            text.append(f"\n  … {len(finding.joined) - JOINED_AT_MOST} more of the same fault", "dim")
         yield text
+
+
+def joined_line(part: Finding) -> str:
+    """Return one line on a finding that is told with another: what it led to, or what else was said of it."""
+    word = "led to  " if part.decides else "also    "
+    subject = f"  {one_line(part.blame)}" if part.blame and part.blame not in part.message else ""
+    proof = f"  ({place(part.where)})" if part.where.file else ""
+    return f"{word} {one_line(part.id)}{subject}  {one_line(part.message or part.title)}{proof}"
 
 
 def gap_lines(gaps: Iterable[NotApplicable]) -> Iterator[Text]:

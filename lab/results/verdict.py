@@ -101,7 +101,8 @@ def cell_result(cell: Cell, attempts: Sequence[AttemptResult], error: BaseExcept
     outcome, reason = combined(cell, ordered, error)
     findings = (fault(error),) if error is not None else ()
     untestable = outcome is Outcome.ERROR and is_untestable(ordered, error)
-    seen = {finding.id for attempt in ordered for finding in attempt.findings} | {finding.id for finding in findings}
+    told = (*(finding for attempt in ordered for finding in attempt.findings), *findings)
+    seen = {identity for finding in told for identity in finding.ids()}
     if cell.expect:
         outcome, reason = against(cell.expect, outcome, reason, seen)
     return Result(

@@ -2,82 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab import checks, kbuild
 from lab.boot import initramfs, machine
-from lab.environment import emulation, filesystem, writes
-from lab.environment.engine import Engine, Mount, Place
+from lab.environment import emulation, writes
+from lab.environment.engine import Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
-from lab.environment.image import BuiltImage
-from lab.environment.source import Tree
 from lab.errors import EnvironmentFault, LabError
-from lab.events import JobProgress, Sink
+from lab.events import JobProgress
+from lab.evidence import mtimes, remake
 from lab.evidence.bundle import Evidence, pack
-from lab.model import AttemptResult, Cell, Finding, Outcome, Severity, Span, Step, StepResult
+from lab.model import AttemptResult, Cell, Ending, Finding, Outcome, Probe, Severity, Span, Step, StepResult
 from lab.report import reproduce
 from lab.results import store, verdict
-from lab.settings import Settings
-from lab.tables import Tables
 from lab.use import record as records
+from lab.use.bench import Bench, Inputs, give_to_build, laid_out
 
 PROGRESS_EVERY_S = 0.5
 BOOT_IN = "/boot-in"  # inside the boot container
 BUSYBOX = "/bin/busybox"  # inside the guest's image
 EMULATOR_CRASH = "infra.emulator-crash"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What every attempt of a run works with. accel: decided once a run. clock: seconds since the epoch."""
-
-    settings: Settings
-    tables: Tables
-    engine: Engine
-    sink: Sink
-    stop: threading.Event
-    accel: machine.Accel = machine.Accel.TCG
-    clock: Callable[[], float] = time.time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """What shared jobs prepared for an attempt.
-
-    boot, guest: None when the cell is only built. mount: has mkfs and the mount helper, None where neither is needed.
-    tools: has the native programs that stand in for those of `build`, None if none do.
-    """
-
-    tree: Tree
-    build: BuiltImage
-    boot: BuiltImage | None
-    guest: BuiltImage | None = None
-    mount: BuiltImage | None = None
-    tools: BuiltImage | None = None
-
-    @property
-    def compiler(self) -> str:
-        """What tells its compiler from another: a cache of one is never read by the other."""
-        return self.build.id + (self.tools.id if self.tools else "")
-
-    @property
-    def ccache_name(self) -> str:
-        """The name of the folder of the compiler cache: that of the compilers' images."""
-        return "-".join(one.key for one in (self.build, self.tools) if one is not None)
-
-    @property
-    def helper(self) -> str:
-        """The id of the image that makes, mounts and watches the filesystem."""
-        return (self.mount or self.build).id
 
 
 class Attempt:
@@ -155,6 +107,9 @@ class Attempt:
         cache = kbuild.CompilerCache(compiler=self.inputs.compiler, size=self.bench.settings.ccache_size)
         self.configure_steps = kbuild.configure_steps(self.cell, self.arch, self.toolchain, jobs=self.jobs, cache=cache)
         self.build_step = kbuild.build_step(self.cell, self.arch, self.toolchain, jobs=self.jobs, cache=cache)
+        self.remake_step = None
+        if self.cell.probe is Probe.REMAKE:
+            self.remake_step = kbuild.remake_step(self.cell, self.arch, self.toolchain, jobs=self.jobs, cache=cache)
 
     def write_record(self, place: Scratch, granularity: Granularity) -> None:
         """Decide the steps and write down what will be run, and the script that runs it again without the lab."""
@@ -185,6 +140,8 @@ class Attempt:
             boot=boot,
             engine={"version": self.bench.engine.version.get("Version", ""), "url": self.bench.engine.url},
         )
+        if self.remake_step is not None:
+            written["probe"] = records.step_recipe(self.remake_step)
         if self.inputs.tools is not None:
             written["tools"] = records.image_recipe(images[self.inputs.tools.name], self.inputs.tools)
         self.facts |= {"granularity_ns": granularity.effective_ns, "kernel": self.inputs.tree.version}
@@ -237,7 +194,7 @@ class Attempt:
         """Return the compiler cache of this image; another compiler never reads it."""
         folder = self.bench.settings.cache / "ccache" / self.inputs.ccache_name
         folder.mkdir(parents=True, exist_ok=True)
-        _own(folder, self.bench.settings)
+        give_to_build(folder, self.bench.settings)
         return folder
 
     def _configure(self, inside: Place, out: Path) -> bool:
@@ -258,6 +215,27 @@ class Attempt:
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text(str(self.files_built))
         return done.ok
+
+    # --------------------------------------------------------------------------------------------------------- probe
+
+    def probe(self, place: Scratch) -> None:
+        """Make again what was built, well or not, if the cell asks for it; the log and what it wrote become evidence.
+
+        It is none of the steps: those decide the outcome, this one is judged by lab.checks.remake.
+        """
+        built = next((step for step in self.steps if step.name == self.build_step.name), None)
+        if self.remake_step is None or built is None or built.ending is not Ending.EXITED or self.bench.stop.is_set():
+            return
+        before = mtimes.scan(place.out)
+        again = self.bench.engine.execute(
+            self.remake_step,
+            self.build_place(place),
+            self.folder / self.remake_step.log,
+            on_line=self._progress(self.remake_step),
+            stop=self.bench.stop,
+        )
+        written = remake.changed(before.times, mtimes.scan(place.out).times)
+        store.write(self.folder / remake.NAME, remake.Made(first=built, again=again, written=written))
 
     # ---------------------------------------------------------------------------------------------------------- boot
 
@@ -346,6 +324,7 @@ def _executed(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, i
             attempt.write_record(place, granularity)
             if attempt.build(place) and cell.boot is not None:
                 attempt.boot(place)
+            attempt.probe(place)  # last: it may change what was built
         result = _judged(attempt)
     except LabError as error:
         result = verdict.attempt_from_error(number, error)
@@ -356,17 +335,6 @@ def _executed(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, i
         seconds=round(time.monotonic() - began, 3),
         folder=str(folder.relative_to(run.folder)),
     )
-
-
-@contextlib.contextmanager
-def laid_out(bench: Bench, name: str, cell: Cell, inputs: Inputs) -> Iterator[tuple[Scratch, Granularity]]:
-    """Make the scratch folder of a cell, with what /lab shows and its filesystem mounted; all of it goes at the end."""
-    row, settings, engine = bench.tables.filesystem[cell.filesystem], bench.settings, bench.engine
-    with filesystem.scratch(name, settings, engine, inputs.helper) as place:
-        _lay_out(place, settings, kbuild.kconfig_files(cell))
-        base = bench.tables.base_of(row)
-        with filesystem.mounted(row, place, settings, engine, inputs.helper, base) as granularity:
-            yield place, granularity
 
 
 def _judged(attempt: Attempt) -> AttemptResult:
@@ -403,22 +371,5 @@ def _config_finding(lost: tuple[kbuild.NotHonoured, ...]) -> Finding:
     )
 
 
-def _lay_out(place: Scratch, settings: Settings, fragments: tuple[tuple[str, str], ...]) -> None:
-    """Put what /lab shows inside into place: wrappers that come first in PATH, and the fragments of the configuration."""
-    (place.lab / "bin").mkdir()
-    shutil.copy(settings.data / "bin" / "cmp", place.lab / "bin" / "cmp")
-    (place.lab / "kconfig").mkdir()
-    for name, text in fragments:
-        (place.lab / "kconfig" / name).write_text(text)
-
-
 def _scratch_name(run: store.Run, cell: Cell, number: int) -> str:
     return f"{run.facts.run}-{cell.id}-{number}-{os.getpid()}"
-
-
-def _own(path: Path, settings: Settings) -> None:
-    if path.stat().st_uid != settings.uid:
-        try:
-            os.chown(path, settings.uid, settings.gid)
-        except PermissionError as error:
-            raise EnvironmentFault(f"cannot give {str(path)!r} to the build's user", finding="infra.host") from error

@@ -5,20 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab import checks
-from lab.checks import boot, build, infra
+from lab.checks import boot, build, config, infra, join, link, objtool
 from lab.errors import UsageError
 from lab.evidence import console, log
 from lab.evidence.bundle import Evidence
 from lab.model import NotApplicable
 from lab.report.judged import Judged, judged
 
+OF_LOGS = {"infra": infra.IDS, "config": config.IDS, "build": build.IDS, "link": link.IDS, "objtool": objtool.IDS}
+"""The checks that a build log alone is enough for."""
 
-def folder(path: Path) -> Judged:
-    """Judge an output directory of kbuild or an attempt's evidence folder with every check.
 
-    Raises UsageError if it is neither.
+def folder(path: Path, release: str = "") -> Judged:
+    """Judge an output directory of kbuild, an attempt's evidence folder or a distribution's kernel with every check.
+
+    release: which of several kernels. Raises UsageError if it is none of them, or if the kernel is not named.
     """
-    findings, not_applicable = checks.judge(Evidence(path))
+    findings, not_applicable = checks.judge(Evidence(path, release))
     return judged(findings, not_applicable, {check.name: check.ids for check in checks.CHECKS})
 
 
@@ -31,7 +34,6 @@ def log_file(path: Path, kind: str) -> Judged:
     read = log.read(path)
     if read.empty:
         because = f"there is nothing in {path.name!r}"
-        gaps = [NotApplicable(check=name, because=because) for name in ("infra", "build")]
-        return judged((), gaps, {"infra": infra.IDS, "build": build.IDS})
-    findings = (*infra.log_findings(read, path.name), *build.log_findings(read, path.name))
-    return judged(findings, (), {"infra": infra.IDS, "build": build.IDS})
+        return judged((), [NotApplicable(check=name, because=because) for name in OF_LOGS], OF_LOGS)
+    tellers = (infra.log_findings, config.log_findings, build.log_findings, link.log_findings, objtool.log_findings)
+    return judged(join.joined([finding for tell in tellers for finding in tell(read, path.name)]), (), OF_LOGS)

@@ -48,7 +48,7 @@ def boot_recipe(
         image=image,
         guest=guest,
         container=_container(place),
-        step=_step(step),
+        step=step_recipe(step),
         kernel=kernel,
         init=init,
         applets=initramfs.APPLETS,
@@ -87,7 +87,7 @@ def record(
         "patches": [TextFile(name=f"{patch.name}.patch", text=patch.text) for patch in cell.patches],
         "filesystem": _filesystem(filesystem, base),
         "kconfig": [TextFile(name=name, text=text) for name, text in kbuild.kconfig_files(cell)],
-        "steps": [_step(step) for step in steps],
+        "steps": [step_recipe(step) for step in steps],
         "boot": boot,
         "engine": engine,
     }
@@ -99,7 +99,8 @@ def _container(place: Place) -> ContainerRecipe:
     )
 
 
-def _step(step: Step) -> StepRecipe:
+def step_recipe(step: Step) -> StepRecipe:
+    """Return what it takes to run the step again."""
     return StepRecipe(
         name=step.name,
         argv=step.argv,

@@ -31,7 +31,7 @@ from lab.results import store, verdict
 from lab.settings import Settings
 from lab.tables import Arch, Purpose, Tables
 from lab.use import attempt, doctor, sweep
-from lab.use.attempt import Bench, Inputs
+from lab.use.bench import Bench, Inputs
 from lab.use.obstacles import lacking, obstacles, to_be_looked_at
 
 NETWORK_AT_ONCE = 2

@@ -18,7 +18,8 @@ from lab.model import Cell, Step
 from lab.settings import Settings
 from lab.tables import Tables
 from lab.use import session, sweep
-from lab.use.attempt import Attempt, laid_out
+from lab.use.attempt import Attempt
+from lab.use.bench import laid_out
 
 NO_DEADLINE_S = 1e9
 GREETING = "greeting"

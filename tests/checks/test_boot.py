@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from lab.checks import boot, build, infra
 from lab.evidence import console
 from lab.evidence.bundle import Evidence
@@ -107,3 +109,35 @@ def test_every_finding_of_build_infra_and_boot_has_its_page():
     pages = Path(__file__).parents[2] / "lab" / "data" / "explain"
     missing = [id_ for id_ in (*build.IDS, *infra.IDS, *boot.IDS) if not (pages / f"{id_}.md").is_file()]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("line", "id_", "symbol", "name"),
+    [
+        ("symbol 'gone' not found in symbol table", "livepatch.symbol", "gone", ""),
+        ("unresolvable ambiguity for symbol 's' in object 'vmlinux'", "livepatch.position", "s", "vmlinux"),
+        ("symbol position 3 for symbol 's' in object 'md_mod' not found", "livepatch.position", "s", "md_mod"),
+        ("symbol f at rela sec 12 idx 3 is not marked as a livepatch symbol", "livepatch.format", "f", ""),
+        ("symbol f is not marked as a livepatch symbol", "livepatch.format", "f", ""),
+        ("symbol .klp.sym.x has an incorrectly formatted name", "livepatch.format", ".klp.sym.x", ""),
+    ],
+)
+def test_a_livepatch_that_the_kernel_refuses_is_told_with_its_symbol_and_its_module(tmp_path, line, id_, symbol, name):
+    text = (
+        "[    0.1] Linux version 6.1.192\nlab-init: start modules=1\nlab-init: begin 1/1 lib/a.ko\n"
+        f"[    1.0] livepatch: {line}\n"
+        "lab-init: fail 1/1 lib/a.ko Invalid argument\nlab-init: done ok=0 fail=1\n"
+    )
+    (tmp_path / "console.txt").write_text(text)
+    told = [one for one in boot.check(Evidence(tmp_path)) if one.id == id_]
+    assert [(one.blame, one.where.first, one.data["symbol"], one.data["object"]) for one in told] == [
+        ("lib/a.ko", 4, symbol, name)
+    ]
+
+
+def test_a_livepatch_that_goes_in_is_no_finding(tmp_path):
+    text = (
+        "[    0.1] Linux version 6.1.192\n[    1.0] livepatch: enabling patch 'a'\n[    2.0] livepatch: 'a': complete\n"
+    )
+    (tmp_path / "console.txt").write_text(text)
+    assert not [one for one in boot.check(Evidence(tmp_path)) if one.id.startswith("livepatch")]

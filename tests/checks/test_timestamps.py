@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -249,18 +250,6 @@ def test_the_times_of_a_copy_are_not_judged(tmp_path):
     assert "copy" in reasons(evidence)["timestamps.stale"]
 
 
-def test_a_file_from_the_future_is_a_warning(tmp_path):
-    tree = Tree(tmp_path / "out")
-    tree.object("lib/crc.o")
-    tree.file("include/generated/table.h", at=4_000_000_000)
-    (future,) = judged(Evidence(tree.done().root))
-    assert (future.id, future.severity, future.blame) == (
-        "timestamps.future",
-        Severity.WARNING,
-        "include/generated/table.h",
-    )
-
-
 def test_a_kernel_that_trims_in_modpost_is_not_applicable_rather_than_fine(tmp_path):
     tree = Tree(tmp_path / "out", version="6.12.117")
     tree.object("lib/crc.o")
@@ -275,3 +264,78 @@ def test_the_packed_folder_gives_the_findings_of_the_output_directory(tmp_path, 
     tree.root.joinpath("source").symlink_to(tmp_path / "kernel")
     folder = packed(tree, tmp_path, script=UNGUARDED, record=False)
     assert judged(folder) == judged(Evidence(tree.root)) != []
+
+
+def test_a_foreign_tree_on_a_coarse_clock_has_its_ties_counted(tmp_path):
+    tree = Tree(tmp_path / "out", trim=False)
+    for name in ("lib/crc.o", "lib/sort.o"):
+        tree.object(name, deps=["include/generated/table.h", "include/generated/old.h"], at=10)
+    tree.file("include/generated/table.h", at=10)
+    tree.file("include/generated/old.h", at=5)
+    evidence = Evidence(tree.done().root)
+    gaps = [one.because for one in timestamps.check(evidence) if isinstance(one, NotApplicable)]
+    told = "2 ties within 1 s of 2 objects and their inputs cannot be told from races without a record of writes"
+    assert told in gaps
+    assert judged(evidence) == []
+
+
+def test_a_record_of_writes_leaves_nothing_to_count(tmp_path):
+    tree = Tree(tmp_path / "out", trim=False)
+    tree.object("lib/crc.o", deps=["include/generated/table.h"], at=10)
+    tree.file("include/generated/table.h", at=10)
+    tree.wrote(10.2, "CW", "include/generated/table.h")
+    tree.wrote(10.6, "CW", "lib/crc.o")
+    answers = list(timestamps.check(packed(tree.done(), tmp_path, script=None)))
+    assert not any("ties" in one.because for one in answers if isinstance(one, NotApplicable))
+
+
+def test_a_tie_names_the_module_at_which_modpost_goes_wrong(tmp_path):
+    tree = mcb(tmp_path / "out", object_at=10.8, list_at=10.9, touch_at=11.1)
+    (tie,) = judged(packed(tree, tmp_path, script=UNGUARDED))
+    assert any("modpost" in reason and "drivers/mcb/mcb-lpc.ko" in reason for reason in tie.because)
+
+
+def test_a_late_header_names_the_link_that_goes_wrong(tmp_path):
+    tree = Tree(tmp_path / "out")
+    tree.object("lib/crc.o", deps=["include/generated/table.h"], at=10)
+    tree.file("include/generated/table.h", at=10)
+    tree.wrote(10.2, "CW", "lib/crc.o")
+    tree.wrote(10.6, "CW", "include/generated/table.h")
+    (tie,) = judged(packed(tree.done(), tmp_path, script=None))
+    assert "the link of 'vmlinux'" in tie.because[1]
+
+
+@pytest.mark.parametrize(("script", "ids"), [("\tsleep 2\n", []), ("", ["timestamps.tie"])])
+def test_a_script_that_sleeps_before_it_touches_has_made_the_order_certain(tmp_path, script, ids):
+    tree = mcb(tmp_path / "out", object_at=10.8, list_at=10.9, touch_at=12.95)
+    text = UNGUARDED.replace("\ttouch", f"{script}\ttouch")
+    assert [one.id for one in judged(packed(tree, tmp_path, script=text))] == ids
+
+
+@pytest.mark.parametrize(("written_at", "ids"), [(59.5, ["timestamps.stale"]), (60.5, [])])
+def test_in_the_second_of_the_link_the_record_tells_a_late_input_from_a_later_edit(tmp_path, written_at, ids):
+    tree = Tree(tmp_path / "out")
+    tree.object("lib/crc.o", deps=["include/generated/table.h"], at=10)
+    tree.file("include/generated/table.h", at=int(written_at))
+    tree.wrote(10.1, "CW", "lib/crc.o")
+    tree.wrote(written_at, "CW", "include/generated/table.h")
+    tree.wrote(60.3, "CW", "vmlinux")
+    assert [one.id for one in judged(packed(tree.done(at=60), tmp_path, script=None))] == ids
+
+
+@pytest.mark.parametrize(("patched_at", "ids"), [(30, ["timestamps.stale"]), (5, []), (70, [])])
+def test_a_source_that_was_patched_while_the_build_ran_is_told(tmp_path, patched_at, ids):
+    source = tmp_path / "kernel"
+    for name, text in (
+        ("Makefile", "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 192\n"),
+        ("scripts/mod/modpost.c", ""),
+        ("include/linux/crc.h", ""),
+    ):
+        source.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+        source.joinpath(name).write_text(text)
+    time_ns = START + patched_at * SECOND
+    os.utime(source / "include/linux/crc.h", ns=(time_ns, time_ns))
+    tree = Tree(tmp_path / "out")
+    tree.object("lib/crc.o", deps=[str(source / "include/linux/crc.h")], at=10)
+    tree.root.joinpath("source").symlink_to(source)
+    assert [one.id for one in judged(Evidence(tree.done(at=60).root))] == ids

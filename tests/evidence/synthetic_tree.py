@@ -136,7 +136,8 @@ class Tree:
         self.events.append((START + round(at * SECOND), letters, name))
 
     def writes(self, path: Path):
-        path.write_text("".join(f"{time}\t{letters}\t{name}\n" for time, letters, name in self.events))
+        in_order = sorted(self.events, key=lambda event: event[0])  # as the recorder has them
+        path.write_text("".join(f"{time}\t{letters}\t{name}\n" for time, letters, name in in_order))
         return path
 
 

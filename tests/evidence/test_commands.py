@@ -1,3 +1,5 @@
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,3 +93,39 @@ def test_any_bytes_are_a_commands_jsonl(tmp_path_factory, data):
         data + b'\n{"file":"f","target":"t","command":"c","source":"","new":[],"deps":[99],"ksyms":[]}\n{"new":7}'
     )
     commands.read_jsonl(path)
+
+
+def lines(*names):
+    return "".join(f"  {name} \\\n" for name in names)
+
+
+HEADERS = (
+    "/src/include/linux/kconfig.h",
+    "/src/include/linux/slab.h",
+    "include/generated/x.h",
+    "/src/include/linux/smp.h",
+)
+
+
+@given(st.lists(st.sampled_from([*HEADERS, "a//b.h", "./c.h", "$$x.h", "", "../up.h"]), max_size=12))
+def test_many_files_in_one_go_are_read_as_each_by_itself(tmp_path_factory, names):
+    """What is remembered of one file must not show in the next."""
+    root = tmp_path_factory.mktemp("tree")
+    texts = {}
+    for number, listed in enumerate([HEADERS, names, names[::-1], (), HEADERS[::-1]]):
+        text = f"cmd_x{number}.o := gcc\n\nsource_x{number}.o := x.c\n\ndeps_x{number}.o := \\\n{lines(*listed)}"
+        texts[f".x{number}.o.cmd"] = f"{text}\nx{number}.o: $(deps_x{number}.o)\n\n$(deps_x{number}.o):\n"
+        root.joinpath(f".x{number}.o.cmd").write_text(texts[f".x{number}.o.cmd"])
+    alone = [commands.parse_command(file, text) for file, text in texts.items()]
+    assert list(commands.read_commands(root, texts)) == alone
+    assert alone[0].deps == HEADERS
+
+
+def test_links_pipes_and_folders_are_no_command_files(tmp_path):
+    tmp_path.joinpath("real").write_text(OF_6_1)
+    tmp_path.joinpath(".link.cmd").symlink_to(tmp_path / "real")
+    os.mkfifo(tmp_path / ".pipe.cmd")
+    tmp_path.joinpath(".folder.cmd").mkdir()
+    tmp_path.joinpath(".good.cmd").write_text(OF_6_1)
+    files = [".link.cmd", ".pipe.cmd", ".folder.cmd", "gone/.x.cmd", ".gone.cmd", "a\0b/.x.cmd", ".good.cmd"]
+    assert [one.file for one in commands.read_commands(tmp_path, files)] == [".good.cmd"]

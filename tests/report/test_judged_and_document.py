@@ -94,6 +94,7 @@ def test_the_judged_document_has_every_key_of_the_contract():
         "where": {"file": "build.txt", "first": 4181, "last": 4181},
         "because": ["b"],
         "data": {"k": [1]},
+        "joined": [],
     }
     assert document["not_applicable"] == [{"check": "kallsyms", "because": "there is no build.txt"}]
 

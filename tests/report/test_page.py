@@ -240,3 +240,14 @@ def test_a_run_without_results_has_a_page(folder):
 def test_the_page_lies_in_the_run(folder):
     assert write_page(FACTS, {"ext4": RESULT}, folder) == folder / "report.html"
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_what_a_fault_led_to_is_told_with_it_and_escaped(tmp_path):
+    part = replace(FINDING, id="boot.oops", message="<b>died</b>", where=Span(file="console.txt", first=94, last=94))
+    said = replace(FINDING, id="objtool.warning", severity=Severity.WARNING, message="warned")
+    root = replace(FINDING, joined=(part, said))
+    result = replace(RESULT, attempts=(replace(ATTEMPT, findings=(root,)),))
+    text = html(FACTS, {"ext4": result}, tmp_path)
+    assert "<span>led to</span> <code>boot.oops</code> &lt;b&gt;died" in text
+    assert "<span>also</span> <code>objtool.warning</code>" in text
+    assert "console.txt:94" in text

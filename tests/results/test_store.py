@@ -341,3 +341,14 @@ def test_only_plain_numbers_are_attempts(tmp_path_factory, names):
         (folder / name).mkdir()
     wanted = sorted(int(name) for name in names if name in {"1", "2", "10"})
     assert [number for number, _ in disk.attempt_folders(folder)] == wanted
+
+
+def test_joined_findings_come_back_as_they_were():
+    part = Finding(
+        id="boot.oops", severity=Severity.FAIL, title="t", message="m", where=Span(file="console.txt", first=9, last=9)
+    )
+    root = Finding(
+        id="objtool.flags", severity=Severity.FAIL, title="t", message="m", where=Span(file="build.txt"), joined=(part,)
+    )
+    kept = store.Findings(findings=(root,))
+    assert store.decoded(store.Findings, store.encoded(kept)) == kept

@@ -1,0 +1,63 @@
+"""What kind of folder somebody gave: an output directory, an attempt's evidence folder, a distribution's kernel."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+from lab.errors import UsageError
+from lab.evidence import distribution
+
+_ATTEMPT_FILES = ("record.json", "commands.jsonl", "mtimes.tsv")
+_OUTPUT_FILES = (
+    ".config", "include/config/auto.conf", "include/generated/autoconf.h", "vmlinux", "vmlinux.o", "Module.symvers",
+    "modules.order",
+)  # fmt: skip
+_BARE_FILES = ("build.txt", "console.txt", "config.txt", "steps.json", "result.json")
+
+
+class Shape(Enum):
+    """What kind of folder the evidence is."""
+
+    OUTPUT = "output directory"
+    ATTEMPT = "evidence folder"
+    DISTRIBUTION = "distribution kernel"
+
+
+def shape_of(root: Path) -> Shape:
+    """Find out what a folder is from what it holds, whatever its name. Raises UsageError if it is none of them."""
+    return located(root)[0]
+
+
+def located(root: Path, release: str = "") -> tuple[Shape, Path, distribution.Kernel | None]:
+    """Return what a folder is, where its evidence begins, and which distribution kernel it is.
+
+    release: which kernel is meant if there are several. Raises UsageError if the folder is none of the shapes, if it holds
+    several kernels and none is named, or if it is no distribution's kernel and one is named.
+    """
+    if not root.is_dir():
+        raise UsageError(f"no folder '{root}'")
+    shape = _built(root, (Shape.ATTEMPT, _ATTEMPT_FILES), (Shape.OUTPUT, _OUTPUT_FILES))
+    installed = root.absolute().parent.name == "modules"  # lib/modules/RELEASE has a modules.order, too
+    if shape is None or installed:
+        kernel = distribution.found(root, release)
+        if kernel is not None:
+            return Shape.DISTRIBUTION, *kernel
+    shape = shape or _built(root, (Shape.ATTEMPT, _BARE_FILES))
+    if shape is not None:
+        if release:
+            raise UsageError(f"'{root}' is an {shape.value}: it has one kernel, and --release names one of several")
+        return shape, root, None
+    raise UsageError(
+        f"'{root}' is neither a kernel's output directory nor an evidence folder nor a distribution's kernel",
+        facts=(
+            ("output", "has none of " + ", ".join(_OUTPUT_FILES)),
+            ("folder", "has none of " + ", ".join(_ATTEMPT_FILES)),
+            ("kernel", "has no boot/vmlinuz-RELEASE and no lib/modules/RELEASE/"),
+        ),
+        hint="give the directory that O= named, results/<run>/<cell>/<attempt>, or where packages were unpacked",
+    )
+
+
+def _built(root: Path, *shapes: tuple[Shape, tuple[str, ...]]) -> Shape | None:
+    return next((shape for shape, names in shapes if any((root / name).is_file() for name in names)), None)
