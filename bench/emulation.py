@@ -35,7 +35,8 @@ from lab.matrix.read import read
 from lab.model import Cell, Deadlines, Emulation
 from lab.tables import Tables
 from lab.use import session
-from lab.use.attempt import Attempt, laid_out
+from lab.use.attempt import Attempt
+from lab.use.bench import laid_out
 
 MATRIX = Path(__file__).parent.parent / "matrices" / "architectures.yaml"
 MARK = "lab-bench"  # the name of the shell around a step: whose descendants count
