@@ -107,10 +107,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotApplicable:
-    """A check that could not look, and why. Never counted as a pass."""
+    """A check that could not look, and why. Never counted as a pass.
+
+    natural: there is nothing of that kind in what was judged (no livepatch, a version without the mechanism): no gap in what is
+    known about it.
+    """
 
     check: str
     because: str
+    natural: bool = False
 
 
 # --------------------------------------------------------------------------------------------- what a cell is made of

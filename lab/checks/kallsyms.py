@@ -28,7 +28,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     """Yield one kallsyms.inconsistent with its cause, one map-wrong, and one table-wrong if vmlinux's own table lies."""
     if evidence.config.get("KALLSYMS") == "n":
         because = "CONFIG_KALLSYMS is not set: the kernel has no symbol table of its own"
-        yield NotApplicable(check="kallsyms", because=because)
+        yield NotApplicable(check="kallsyms", because=because, natural=True)
         yield from _map(evidence)
         return
     at = _said_at(evidence)

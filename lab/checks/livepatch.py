@@ -33,7 +33,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         if patch is not None:
             found.append(patch)
     if not found and not unreadable:
-        yield NotApplicable(check="livepatch", because="no module of this build is a livepatch")
+        yield NotApplicable(check="livepatch", because="no module of this build is a livepatch", natural=True)
     kernel = _Kernel(evidence)
     for patch in found:
         yield from _conflicts(patch)

@@ -20,7 +20,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     kernel, image = evidence.distribution, evidence.boot_image
     if kernel is None:
         because = "only packages of a distribution can come of different kernels: this is what one build left"
-        yield NotApplicable(check=NAME, because=because)
+        yield NotApplicable(check=NAME, because=because, natural=True)
         return
     if image is None:
         yield NotApplicable(check=NAME, because=f"there is no kernel image of {kernel.release}")

@@ -58,7 +58,9 @@ def _flags_in_log(
     printed = evidence.log.objtool_calls if evidence.log is not None else ()
     calls = tuple(objtool_log.calls(printed, evidence.modules_order, part_of))
     if not calls or not evidence.config:
-        yield NotApplicable(check="objtool", because=_why_none(evidence.config))
+        runs = "y" in (evidence.config.get("OBJTOOL"), evidence.config.get("STACK_VALIDATION"))
+        natural = bool(evidence.config) and not runs
+        yield NotApplicable(check="objtool", because=_why_none(evidence.config), natural=natural)
         return
     for violation in objtool_log.violations(calls, evidence.config):
         yield _violated(violation, calls, evidence, lines)

@@ -31,7 +31,9 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     made = remakes.read(evidence.file(NAME), evidence.file(LOG))
     if made is None:
         yield NotApplicable(
-            check="remake", because="no second make was recorded (`probe: remake` in a matrix asks for one)"
+            check="remake",
+            because="no second make was recorded (`probe: remake` in a matrix asks for one)",
+            natural=True,
         )
         return
     if made.made is not None and made.made.again.ending is not Ending.EXITED:

@@ -34,7 +34,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         yield NotApplicable(check="timestamps", because="too few files were built to tell how exact their times are")
         return
     if (reason := _no_mechanism(evidence)) is not None:
-        yield NotApplicable(check="timestamps.tie", because=reason)
+        yield NotApplicable(check="timestamps.tie", because=reason, natural=bool(evidence.config))
     if evidence.autoksyms is None and any(command.ksyms for command in evidence.commands):
         because = f"{autoksyms.LIST} is missing or cut off: exports were not compared with it"
         yield NotApplicable(check="timestamps.stale", because=because)

@@ -51,6 +51,7 @@ class Gap(TypedDict):
 
     check: str
     because: str
+    natural: bool
 
 
 class JudgedDocument(TypedDict):
@@ -215,7 +216,7 @@ def finding_document(finding: Finding) -> FindingDocument:
 
 def gaps(some: Iterable[NotApplicable]) -> list[Gap]:
     """Return the checks that could not look."""
-    return [{"check": gap.check, "because": gap.because} for gap in some]
+    return [{"check": gap.check, "because": gap.because, "natural": gap.natural} for gap in some]
 
 
 def totals(results: Iterable[Result]) -> dict[str, int]:

@@ -96,7 +96,7 @@ def test_the_judged_document_has_every_key_of_the_contract():
         "data": {"k": [1]},
         "joined": [],
     }
-    assert document["not_applicable"] == [{"check": "kallsyms", "because": "there is no build.txt"}]
+    assert document["not_applicable"] == [{"check": "kallsyms", "because": "there is no build.txt", "natural": False}]
 
 
 def test_the_list_document_is_there_without_cells():

@@ -121,7 +121,12 @@ def test_a_boot_that_said_nothing_has_not_passed():
 
 def test_what_could_not_be_looked_at_is_told_beside_a_pass():
     gap = NotApplicable(check="kallsyms", because="KALLSYMS is not set")
-    assert outcome_of(not_applicable=[gap]) == (Outcome.PASS, "built; not applicable: kallsyms")
+    assert outcome_of(not_applicable=[gap]) == (Outcome.PASS, "built; not looked at: kallsyms")
+
+
+def test_what_is_not_there_by_nature_is_no_gap():
+    gap = NotApplicable(check="livepatch", because="no module of this build is a livepatch", natural=True)
+    assert outcome_of(not_applicable=[gap]) == (Outcome.PASS, "built")
 
 
 def test_the_reason_is_the_first_finding_and_the_number_of_the_others():
