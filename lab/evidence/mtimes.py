@@ -81,9 +81,11 @@ def copied(notes: Iterable[tuple[str, str]], times: Mapping[str, int]) -> int:
     """Return how many notes are older than what they tell of if the times are a copy's, 0 if they may be the build's.
 
     notes: (.cmd file, its target). kbuild writes .X.cmd when X is done, in the same recipe (scripts/Kbuild.include,
-    if_changed), so it is never older. A copy that gives every file a new time follows the order of the folder instead.
+    if_changed), so it is never older; but 5.10 has objtool and recordmcount change an object after that (Makefile.build,
+    rule_cc_o_c), which is why objects do not count. A copy that gives every file a new time follows the order of the folder.
     """
-    pairs = [(times[noted], times[made]) for noted, made in notes if noted in times and made in times]
+    counted = ((noted, made) for noted, made in notes if not made.endswith(".o"))
+    pairs = [(times[noted], times[made]) for noted, made in counted if noted in times and made in times]
     older = sum(noted < made for noted, made in pairs)
     return older if older >= max(COPIED_FILES, len(pairs) * COPIED_SHARE) else 0
 

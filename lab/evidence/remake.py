@@ -1,7 +1,7 @@
 """What a second make did with nothing changed: remake.txt is its log (V=2), remake.json how it ended and what it wrote.
 
 kbuild tells each target that it makes with its reason: "  CC      init/main.o - due to: include/linux/init.h". What a finished
-build does every time stands in ALWAYS: seen with linux 6.1 on x86_64; of other versions only their Makefiles were read.
+build does every time stands in ALWAYS: seen with linux 5.10, 6.1 and 7.2 on x86_64; of others only their Makefiles were read.
 Source: scripts/Kbuild.include, "why - tell why a target got built".
 """
 

@@ -70,9 +70,9 @@ def tree(folder, files, *, commands=True):
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         os.utime(folder / name, ns=(START + number * SECOND,) * 2)
     for number in range(20):
-        made, noted = folder / f"o{number}.o", folder / f".o{number}.o.cmd"
+        made, noted = folder / f"o{number}.a", folder / f".o{number}.a.cmd"
         made.write_bytes(b"")
-        noted.write_text(f"cmd_o{number}.o := gcc -c\n")
+        noted.write_text(f"cmd_o{number}.a := ar cDPrST\n")
         os.utime(made, ns=(START, START))
         os.utime(noted, ns=(START + (SECOND if commands else -SECOND),) * 2)
     return folder
