@@ -38,19 +38,19 @@ def listing(vmlinux: Path) -> int:
 
 def comparison(vmlinux: Path, passes: Path | None) -> int:
     """Decode the table, compare it with the symbols; read the passes of the link and compare each with the next."""
-    from lab.evidence import kallsyms
-    from lab.evidence import passes as reader
+    from lab.evidence import kallsyms, kept_passes
+    from lab.evidence.passes import convergence, diverged
 
     found = kallsyms.read(vmlinux)
     if found.unreadable:
         raise SystemExit(f"{vmlinux}: {found.unreadable}")
     if passes is not None:
-        maps = reader.read_passes(
+        maps = kept_passes.read_passes(
             sorted(passes.glob(".tmp_*")), passes / "System.map", lambda path: path.stat().st_mtime_ns
         )
         for before, after in pairwise(maps):
-            reader.diverged(before.listing, after.listing)
-        reader.convergence([one.listing for one in maps])
+            diverged(before.listing, after.listing)
+        convergence([one.listing for one in maps])
     return found.wrong_total + found.lacking_total
 
 
@@ -72,7 +72,7 @@ def peak_bytes(what: str, vmlinux: Path) -> int:
         "import re,sys,pathlib\n"
         f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'bench')!r}]\n"
         "import symbols as bench\n"
-        "from lab.evidence import kallsyms, passes, symbols\n"
+        "from lab.evidence import kallsyms, kept_passes, passes, symbols\n"
         "path = pathlib.Path(sys.argv[1])\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])\n"
         "before = peak()\n"

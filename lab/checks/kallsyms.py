@@ -7,8 +7,9 @@ from itertools import pairwise
 
 from lab.evidence.bundle import Evidence
 from lab.evidence.kallsyms import KernelSymbols, Lie, not_of_kernel
+from lab.evidence.kept_passes import Pass, section_of
 from lab.evidence.mtimes import utc
-from lab.evidence.passes import Change, Convergence, Divergence, Event, Pass, convergence, diverged, section_of
+from lab.evidence.passes import Change, Convergence, Divergence, Event, convergence, diverged
 from lab.evidence.symbols import Listing
 from lab.evidence.text import clean
 from lab.model import Finding, NotApplicable, Severity, Span

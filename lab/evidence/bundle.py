@@ -23,12 +23,12 @@ from lab.evidence import (
     distribution,
     exports,
     kallsyms,
+    kept_passes,
     log,
     modules,
     mtimes,
     objects,
     packing,
-    passes,
     sources,
     symbols,
     writes,
@@ -300,7 +300,7 @@ class Evidence:
         return self.file("System.map")
 
     @cached_property
-    def link_passes(self) -> tuple[passes.Pass, ...]:
+    def link_passes(self) -> tuple[kept_passes.Pass, ...]:
         """The links of vmlinux whose maps or kernels were kept, in order; the final one last, if its System.map is of now.
 
         What the wrapper of cmp saved comes before what lies in the output directory: there it may be of an earlier build.
@@ -311,7 +311,7 @@ class Evidence:
         folder = kept if kept.is_dir() and not kept.is_symlink() and self._as_new_as_the_passes(kept) else self.root
         named = (self._inside(self.name_of(path)) for path in sorted(folder.glob(".tmp_*")))
         final = self._inside(self.name_of(folder / "System.map")) or self.system_map
-        return passes.read_passes([path for path in named if path is not None], final, self._written)
+        return kept_passes.read_passes([path for path in named if path is not None], final, self._written)
 
     @cached_property
     def boot_image(self) -> boot_image.BootImage | None:
@@ -340,11 +340,11 @@ class Evidence:
     @cached_property
     def mapped_symbols(self) -> symbols.Listing | None:
         """What System.map says; None if it is not there, or no map."""
-        return passes.listing_of(self.system_map) if self.system_map is not None else None
+        return kept_passes.listing_of(self.system_map) if self.system_map is not None else None
 
     def newest_pass_ns(self) -> int:
         """Return when the newest temporary kernel or map of a pass was written, 0 if none was kept."""
-        return max((time for path, time in self.mtimes.items() if passes.is_of_a_pass(path)), default=0)
+        return max((time for path, time in self.mtimes.items() if kept_passes.is_of_a_pass(path)), default=0)
 
     @cached_property
     def kernel_symbols(self) -> kallsyms.KernelSymbols | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.evidence import kallsyms_table, passes, symbols
+from lab.evidence import kallsyms_table, kept_passes, symbols
 from lab.evidence.elf import UnreadableError, open_elf
 from lab.evidence.kallsyms_table import ARRAYS, KallsymsTable, WrongTableError
 from lab.evidence.symbols import Indices, Listing, Mask, Numbers
@@ -86,7 +86,7 @@ def compared(listing: Listing | None, table: KallsymsTable | None) -> KernelSymb
     """Hold a table against the kernel's own symbols."""
     if listing is None or table is None:
         return KernelSymbols(listing=listing, table=table)
-    kept = passes.mapped_indices(listing)
+    kept = kept_passes.mapped_indices(listing)
     mapped = listing.taken(kept)
     named_kernel, named_table = listing.names.keys(), table.listing.names.keys()
     shift = _slide(listing, table)

@@ -24,11 +24,11 @@ from lab.evidence import (  # noqa: E402
     elf,
     exports,
     kallsyms,
+    kept_passes,
     livepatch,
     modules,
     objects,
     objtool,
-    passes,
     positions,
 )
 from lab.evidence import symbols as symbol_reader  # noqa: E402
@@ -82,7 +82,7 @@ MODULE = (
 )
 KERNEL = (
     kallsyms.read,
-    passes.listing_of,
+    kept_passes.listing_of,
     lambda path: boot_image.read(path, None, None),
     opened(symbol_reader.of_elf),
 )
@@ -187,7 +187,7 @@ def case_map(folder, told):
     ]
     for number, data in enumerate(ways):
         path.write_bytes(data)
-        told.read(path, f"map {number}", (symbol_reader.of_map, passes.listing_of))
+        told.read(path, f"map {number}", (symbol_reader.of_map, kept_passes.listing_of))
 
 
 def case_crash(folder, told):

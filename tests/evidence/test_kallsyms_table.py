@@ -7,7 +7,7 @@ import kallsyms_image
 import pytest
 from kallsyms_image import BASE, LAYOUTS, image
 
-from lab.evidence import kallsyms_table
+from lab.evidence import kallsyms_search, kallsyms_table
 from lab.evidence.elf import UnreadableError
 
 SYMBOLS = [
@@ -56,8 +56,8 @@ def test_names_in_order_are_those_that_a_look_up_by_name_walks():
 def labelled(data, labels, *, word=8, byte_order="<"):
     """Decode by labels, as in an ELF file with symbols."""
     named = {name.removeprefix("kallsyms_"): at for name, at in labels.items()}
-    places = kallsyms_table.Places(**{{"seqs_of_names": "seqs"}.get(name, name): at for name, at in named.items()})
-    memory = kallsyms_table.Memory([(0, bytes(data))], byte_order=byte_order, word=word)
+    places = kallsyms_search.Places(**{{"seqs_of_names": "seqs"}.get(name, name): at for name, at in named.items()})
+    memory = kallsyms_search.Memory([(0, bytes(data))], byte_order=byte_order, word=word)
     return kallsyms_table.decoded(memory, places, 0)
 
 

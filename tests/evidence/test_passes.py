@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.evidence import passes, symbols
+from lab.evidence import kept_passes, passes, symbols
 from lab.evidence.passes import Change, Convergence
 
 
@@ -103,7 +103,7 @@ def test_a_map_that_an_earlier_build_left_is_no_pass(tmp_path):
     final = tmp_path / "System.map"
     final.write_text((tmp_path / ".tmp_vmlinux2.syms").read_text())
     times[final] = 5
-    found = passes.read_passes(list(times)[:3], final, times.__getitem__)
+    found = kept_passes.read_passes(list(times)[:3], final, times.__getitem__)
     assert [one.name for one in found] == [".tmp_vmlinux1.syms", ".tmp_vmlinux2.syms", "System.map"]
 
 
@@ -111,7 +111,7 @@ def test_a_system_map_of_an_earlier_build_is_no_final_link(tmp_path):
     path, final = tmp_path / ".tmp_vmlinux1.syms", tmp_path / "System.map"
     for one in (path, final):
         one.write_text("c0000000 T _text\n")
-    found = passes.read_passes([path], final, {path: 7, final: 3}.__getitem__)
+    found = kept_passes.read_passes([path], final, {path: 7, final: 3}.__getitem__)
     assert [one.name for one in found] == [".tmp_vmlinux1.syms"]
 
 
@@ -119,4 +119,4 @@ def test_a_system_map_of_an_earlier_build_is_no_final_link(tmp_path):
 def test_a_map_of_another_form_is_left_out(tmp_path, text):
     path = tmp_path / ".tmp_vmlinux1.syms"
     path.write_text(text)
-    assert passes.read_passes([path], None, lambda _: 1) == ()
+    assert kept_passes.read_passes([path], None, lambda _: 1) == ()
