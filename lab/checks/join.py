@@ -226,6 +226,13 @@ def _refused(root: Told, part: Told) -> bool:
     return ours and isinstance(symbol, str) and bool(symbol) and symbol == part.finding.data.get("symbol")
 
 
+def _unconverted(root: Told, part: Told) -> bool:
+    """A symbol that a livepatch module wants, and modpost, which refuses it as nothing converted the wish."""
+    if root.finding.id != "livepatch.conflict" or part.finding.id != "modpost.undefined":
+        return False
+    return root.finding.data.get("symbol") == part.finding.data.get("symbol") and bool(root.modules & part.modules)
+
+
 def _kallsyms(root: Told, part: Told) -> bool:
     """A kernel that was linked although its symbol table was made from another layout."""
     return (root.finding.id, part.finding.id) == ("kallsyms.inconsistent", "kallsyms.table-wrong")
@@ -244,5 +251,5 @@ def _after_death(root: Told, part: Told) -> bool:
 
 
 RULES: tuple[Callable[[Told, Told], bool], ...] = (
-    _machine, _tie, _stale, _exporter, _objtool, _loaded, _refused, _kallsyms, _after_death,
+    _machine, _tie, _stale, _exporter, _objtool, _loaded, _refused, _unconverted, _kallsyms, _after_death,
 )  # fmt: skip

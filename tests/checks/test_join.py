@@ -135,6 +135,16 @@ def test_two_crashes_of_a_living_kernel_are_two():
     assert len(stories(OOPS, finding("boot.bug", at=200, file="console.txt", tainted="G W"))) == 2
 
 
+@pytest.mark.parametrize(
+    ("symbol", "module", "stories_told"),
+    [("state_show", "lib/a.ko", 1), ("other", "lib/a.ko", 2), ("state_show", "lib/b.ko", 2)],
+)
+def test_what_modpost_says_of_a_symbol_in_conflict_is_told_with_it(symbol, module, stories_told):
+    conflict = finding("livepatch.conflict", blame="lib/a.ko", symbol="state_show", object="vmlinux")
+    refused = finding("modpost.undefined", blame=module, symbol=symbol, modules=[module], cause="never-defined")
+    assert len(stories(conflict, refused)) == stories_told
+
+
 def test_a_conflict_in_the_log_and_in_the_module_is_one():
     log = finding("livepatch.conflict", symbol="state_show", object="vmlinux")
     elf = finding("livepatch.conflict", blame="lib/a.ko", file="lib/a.ko", symbol="state_show", object="vmlinux")
