@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lab.model import Cell, Step
+from lab.model import Boot, Step
 from lab.tables import Arch, Machine
 
 CONSOLE_LOG = "console.txt"
@@ -49,25 +49,23 @@ class Probe:
 
 
 def boot_step(
-    cell: Cell,
     arch: Arch,
     machine: Machine,
+    boot: Boot,
     *,
     kernel: str,
     initramfs: str,
     accel: Accel = Accel.TCG,
     append: tuple[str, ...] = (),
-    deadline_s: float | None = None,
+    deadline_s: float,
 ) -> Step:
     """Return the Step that boots a kernel. kernel, initramfs: paths inside the place.
 
-    append: kernel parameters on top of the cell's. deadline_s: default the cell's.
+    append: kernel parameters on top of those of the machine and of `boot`.
     """
-    boot = cell.boot
-    wanted = (*machine.append, *(boot.append if boot else ()), *append)
-    memory_mib = max(machine.memory_mib, boot.memory_mib if boot else 0)
+    wanted = (*machine.append, *boot.append, *append)
     argv = (
-        *_bare(machine, accel, memory_mib),
+        *_bare(machine, accel, max(machine.memory_mib, boot.memory_mib)),
         *(word for device in machine.devices for word in ("-device", device)),
         *("-kernel", kernel, "-initrd", initramfs),
         *("-append", " ".join(command_line(arch, wanted))),
@@ -76,7 +74,7 @@ def boot_step(
         name="boot",
         argv=argv,
         workdir="/tmp",
-        deadline_s=cell.deadlines.boot_s if deadline_s is None else deadline_s,
+        deadline_s=deadline_s,
         log=CONSOLE_LOG,
         environment=ENVIRONMENT,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import checks, kbuild
-from lab.boot import initramfs, machine
+from lab.boot import initramfs
 from lab.environment import emulation, writes
 from lab.environment.engine import Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
@@ -23,12 +22,11 @@ from lab.evidence.bundle import Evidence, pack
 from lab.model import AttemptResult, Cell, Ending, Finding, Outcome, Probe, Severity, Span, Step, StepResult
 from lab.report import reproduce
 from lab.results import store, verdict
+from lab.use import guest as guests
 from lab.use import record as records
 from lab.use.bench import Bench, Inputs, give_to_build, laid_out
 
 PROGRESS_EVERY_S = 0.5
-BOOT_IN = "/boot-in"  # inside the boot container
-BUSYBOX = "/bin/busybox"  # inside the guest's image
 EMULATOR_CRASH = "infra.emulator-crash"
 
 
@@ -114,19 +112,9 @@ class Attempt:
     def write_record(self, place: Scratch, granularity: Granularity) -> None:
         """Decide the steps and write down what will be run, and the script that runs it again without the lab."""
         self.decide()
-        self.boot_step = self._boot_step()
+        self.guest = self._guest()
         images = self.bench.tables.image
-        boot = None
-        if self.boot_step is not None and self.inputs.boot is not None and self.inputs.guest is not None:
-            boot = records.boot_recipe(
-                records.image_recipe(images[self.inputs.boot.name], self.inputs.boot),
-                records.image_recipe(images[self.inputs.guest.name], self.inputs.guest),
-                self._boot_place(place),
-                self.boot_step,
-                kernel=self.arch.image_path,
-                init=self._init(),
-                kvm=self.bench.accel is machine.Accel.KVM,
-            )
+        boot = guests.recipe(self.bench, self.guest, place.folder) if self.guest is not None else None
         written = records.record(
             self.cell,
             self.number,
@@ -242,55 +230,32 @@ class Attempt:
     def boot(self, place: Scratch) -> None:
         """Boot what was built with all its modules; the console becomes console.txt."""
         kernel = place.out / self.arch.image_path
-        if self.boot_step is None or not kernel.is_file():
+        if self.guest is None or not kernel.is_file():
             return  # the check says that there is no console
-        shown = place.folder / "boot-in"
-        shown.mkdir()
-        shutil.copyfile(kernel, shown / "kernel")
         modules = [
             initramfs.ModuleFile(path=module.path, data=module.file, depends=module.depends)
             for module in Evidence(self.folder).modules
             if module.file is not None
         ]
-        order = initramfs.load_order(modules).modules
-        assert self.inputs.guest is not None, "a cell that boots has one"
-        busybox = self.bench.engine.read_file(self.inputs.guest.id, BUSYBOX)
-        (shown / "initramfs").write_bytes(initramfs.initramfs(busybox, order, self._init()))
+        order = guests.lay_out(self.bench, self.guest, kernel, modules, place.folder)
         self.facts |= {"accel": self.bench.accel.value, "modules": [one.path for one in order]}
-        self.run(self.boot_step, self._boot_place(place))
+        self.run(self.guest.step, self.guest.place(self.bench, place.folder, place.owner))
 
-    def _boot_step(self) -> Step | None:
+    def _guest(self) -> guests.Guest | None:
         if self.cell.boot is None:
             return None
-        row = self.arch.machine_named(self.cell.boot.machine)
-        assert row is not None, "the matrix reader knows the machines"
-        self.facts["machine"] = row.name
-        return machine.boot_step(
-            self.cell,
+        assert self.inputs.boot is not None, "a cell that boots has one"
+        assert self.inputs.guest is not None, "a cell that boots has one"
+        guest = guests.guest(
+            self.bench,
             self.arch,
-            row,
-            kernel=f"{BOOT_IN}/kernel",
-            initramfs=f"{BOOT_IN}/initramfs",
-            accel=self.bench.accel,
+            self.cell.boot,
+            qemu=self.inputs.boot,
+            busybox=self.inputs.guest,
+            deadline_s=self.cell.deadlines.boot_s,
         )
-
-    def _init(self) -> str:
-        return (self.bench.settings.data / "boot" / "init").read_text()
-
-    def _boot_place(self, place: Scratch) -> Place:
-        assert self.inputs.boot is not None
-        settings = self.bench.settings
-        kvm = Path("/dev/kvm")
-        use_kvm = self.bench.accel is machine.Accel.KVM and kvm.exists()
-        return Place(
-            image=self.inputs.boot.id,
-            owner=place.owner,
-            mounts=(Mount(host=place.folder / "boot-in", inside=BOOT_IN),),
-            user=f"{settings.uid}:{settings.gid}",
-            memory_mib=self.cell.boot.memory_mib + 1024 if self.cell.boot else 2048,
-            devices=("/dev/kvm:/dev/kvm:rw",) if use_kvm else (),
-            groups=(str(kvm.stat().st_gid),) if use_kvm else (),
-        )
+        self.facts["machine"] = guest.machine.name
+        return guest
 
 
 def execute(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, inputs: Inputs) -> AttemptResult:

@@ -18,7 +18,7 @@ from lab.events import Note, Sink
 from lab.model import Ending
 from lab.settings import Settings
 from lab.tables import Arch, Purpose, Tables
-from lab.use.attempt import BOOT_IN
+from lab.use.guest import BOOT_IN
 
 ENGINE_STARTS_WITHIN_S = 30.0
 ROUNDS = 3  # a fix may uncover the next lack: the engine is installed, then started, then asked

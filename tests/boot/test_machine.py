@@ -7,33 +7,16 @@ import pytest
 
 from lab import tables
 from lab.boot.machine import PROBES, Accel, boot_step, command_line, probe_image, probe_of, probe_ran, probe_step
-from lab.model import Boot, Cell, Deadlines, DirSource, Emulation, Lto, Make
+from lab.model import Boot
 
 TABLES = tables.load(images=Path(__file__).parents[2] / "images")
 ARCH = TABLES.arch["x86_64"]
 MACHINE = ARCH.machines[0]
-CELL = Cell(
-    id="x86_64-gcc-12",
-    source=DirSource(path="/somewhere"),
-    arch="x86_64",
-    toolchain="gcc-12",
-    lto=Lto.NONE,
-    emulation=Emulation.NATIVE,
-    filesystem="tmpfs",
-    kconfig=(),
-    patches=(),
-    make=Make(),
-    boot=Boot(),
-    repeat=1,
-    deadlines=Deadlines(boot_s=33.0),
-    ccache=False,
-    expect=None,
-    axes=(),
-)
 
 
-def argv(cell: Cell = CELL, machine: tables.Machine = MACHINE, **options) -> tuple[str, ...]:
-    return boot_step(cell, ARCH, machine, kernel="/boot-in/kernel", initramfs="/boot-in/initramfs", **options).argv
+def argv(machine: tables.Machine = MACHINE, **options) -> tuple[str, ...]:
+    paths = {"kernel": "/boot-in/kernel", "initramfs": "/boot-in/initramfs"}
+    return boot_step(ARCH, machine, Boot(), **paths, deadline_s=33.0, **options).argv
 
 
 def after(words: tuple[str, ...], option: str) -> list[str]:
@@ -83,9 +66,8 @@ def test_kvm_takes_the_hosts_processor_and_tcg_the_rows():
     assert (after(kvm, "-accel"), after(kvm, "-cpu")) == (["kvm"], ["host"])
 
 
-def test_the_cells_deadline_is_the_steps():
-    assert boot_step(CELL, ARCH, MACHINE, kernel="k", initramfs="i").deadline_s == 33.0
-    assert boot_step(CELL, ARCH, MACHINE, kernel="k", initramfs="i", deadline_s=5.0).deadline_s == 5.0
+def test_the_deadline_is_the_steps():
+    assert boot_step(ARCH, MACHINE, Boot(), kernel="k", initramfs="i", deadline_s=5.0).deadline_s == 5.0
 
 
 # -------------------------------------------------------------------------------------------------------------- probe

@@ -14,7 +14,7 @@ from lab.evidence.objects import read_jsonl
 from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.model import Outcome
-from lab.use import attempt, session
+from lab.use import guest, session
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -67,7 +67,7 @@ def test_a_guests_busybox_is_static_and_of_its_architecture(name, engine, rows, 
     built = image.prepare(rows.image[arch.guest], engine, real)
     assert "busybox-static" in built.packages
     file = tmp_path / "busybox"
-    file.write_bytes(engine.read_file(built.id, attempt.BUSYBOX))
+    file.write_bytes(engine.read_file(built.id, guest.BUSYBOX))
     with file.open("rb") as stream:
         elf = ELFFile(stream)
         assert elf["e_machine"] == arch.elf_machine
