@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lab.evidence.bundle import Evidence
-from lab.evidence.console import ConsoleLog, Crash, ModuleLoad, read
+from lab.evidence.console import ConsoleLog, ModuleLoad, read
 from lab.evidence.console_livepatch import Refusal
+from lab.evidence.console_report import Crash
 from lab.evidence.console_rows import Category
 from lab.evidence.log_facts import KlpKind
 from lab.model import Ending, Finding, NotApplicable, Severity, Span, StepResult

@@ -1,7 +1,7 @@
 """Read a kernel's console, once, forwards, in bounded memory: read(path) or read_lines(lines) gives a ConsoleLog.
 
 What is read: crash reports (each with its title, its guilty function, its trace), the markers of the lab's own init, the
-reboots, and the last lines. A report is opened by a row of lab.evidence.console_rows, collects the lines below it, and
+reboots, and the last lines. A report is opened by a row of lab.evidence.console_heads, collects the lines below it, and
 ends with its end marker, with another head, or when it has REPORT_LINES. Where printk names its caller ([T123], [C0]) the
 reports of several CPUs that speak at once are told apart by it. Everything else is passed over by substring
 tests, so that a flood of 100 MB is read and not kept.
@@ -15,43 +15,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lab.evidence import console_heads as heads
 from lab.evidence import console_livepatch as klp
-from lab.evidence import console_rows as rows
-from lab.evidence.console_frames import MODULES, TAINTED, Frame, frame, guilty, traces
-from lab.evidence.console_rows import Category, Row
-from lab.evidence.log import ANSI, LINE_BYTES, file_batches, line_batches
+from lab.evidence.console_lines import (
+    FIRMWARE,
+    GOODBYE,
+    MARKERS,
+    REBOOT,
+    RESET,
+    SAID_BY_KERNEL,
+    TALKATIVE,
+    TIME,
+    clean,
+    said_by,
+)
+from lab.evidence.console_report import REPORT_LINES, Crash, Report, head
+from lab.evidence.console_rows import Category
+from lab.evidence.log import file_batches, line_batches
 
-REPORT_LINES = 400
 CRASHES_LIMIT = 50
 LOADS_LIMIT = 20_000
 TAIL_LINES = 40
 GROUP_LINES = 256
-TEXT_LIMIT = 1000
-SAME_LINES = 20
-"""Two CPUs that run into the same trouble print their heads within so many lines, before either prints its trace."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crash:
-    """One crash report. at, last: lines of the console, from 1. function, module: "" if the report does not say.
-
-    modules: linked in, at most 500. loading: the one that was being loaded, marked "(+)", or "". tainted: the flags, "" if not
-    tainted or not said. panic: the reason, if it ended in one. text: the first line; excerpt: the report's first lines.
-    """
-
-    category: Category
-    title: str
-    at: int
-    last: int
-    text: str
-    function: str = ""
-    module: str = ""
-    panic: str = ""
-    modules: tuple[str, ...] = ()
-    loading: str = ""
-    tainted: str = ""
-    trace: tuple[Frame, ...] = ()
-    excerpt: tuple[str, ...] = ()
+OPEN_REPORTS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,123 +80,11 @@ class ConsoleLog:
         return last if last and last.outcome == "begun" else None
 
 
-# ------------------------------------------------------------------------------------------------------------- one line
-
-# What stands before the text: a log daemon's date and host, "login: ", dmesg's level, printk's time and caller.
-PREFIX = re.compile(
-    r"(?:.{0,80}?(?:<\d{1,3}>)?\[ *\d+\.\d{3,9}\]|<\d{1,3}>|\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\])?(?P<space> ?)"
-    r"(?:\[ *(?P<caller>[TC]\d+)\] ?)?(?:c\d +\d+ )?"
-)
-TIME = re.compile(rb"\[ *\d+\.\d{6}\]")
-SAID_BY_KERNEL = ("lab-init: ", "Linux version ")
-OPEN_REPORTS = 16
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-
-
-def clean(line: bytes) -> str:
-    """Decode a line and take off colours, CR, printk's time, caller and level."""
-    return said_by(line)[1]
-
-
-def said_by(line: bytes) -> tuple[str, str]:
-    """Return who printed a line ("T123": a task, "C0": a CPU in an interrupt, "": not said), and its text."""
-    text = line[:LINE_BYTES].decode("utf-8", "replace")
-    if "\x1b" in text:
-        text = ANSI.sub("", text)
-    text = CONTROL.sub("", text.strip("\r"))[:TEXT_LIMIT]
-    match = PREFIX.match(text)
-    return (match["caller"] or "", text[match.end() :]) if match else ("", text)
-
-
 INIT = re.compile(
     r".*?lab-init: (?:(?P<word>begin|ok|fail) (?P<number>\d{1,6})/\d{1,6} (?P<path>\S+)(?: (?P<error>.*))?"
     r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
 )
-FIRMWARE = re.compile(
-    r"\s*(?:$|SeaBIOS|iPXE|Booting from|.{0,40}(?:\x1b|c\[)|U-Boot|OpenSBI|SLOF|EDK|UEFI|BdsDxe|qemu-system|Loading|PCI:)"
-)
-# They print pages in no common form: only the kernel's time, its banner, a crash or our init ends them.
-TALKATIVE = re.compile(r"\s*(?:OpenSBI v|SLOF \*)")
-# not powerpc's announcement, before the kernel's first own line. Source: arch/powerpc/kernel/prom_init.c
-REBOOT = re.compile(r"(?!.*Preparing to boot).*Linux version \d+\.\d+")
-RESET = re.compile(r"\s*(?:SeaBIOS \(version|U-Boot \d|OpenSBI v|SLOF \*)")
-GOODBYE = re.compile(r".*reboot: (?:Restarting|machine restart|Power down|System halted)|.*Rebooting in \d+ seconds")
-
-MARKERS = (b"lab-init: ", b"Linux version", b"SeaBIOS", b"U-Boot", b"OpenSBI", b"SLOF", b"reboot: ", b"Rebooting in")
-NEEDLES = (*rows.NEEDLES, *MARKERS, klp.NEEDLE.encode())
-
-
-class _Report:
-    """A report that is being collected."""
-
-    def __init__(self, row: Row, match: re.Match[str], text: str, at: int, caller: str) -> None:
-        self.row, self.match, self.at, self.last, self.caller = row, match, at, at, caller
-        self.lines = [text]
-        self.panic = ""
-        self.ended = self.all_cpus = False
-
-    def add(self, text: str, at: int) -> None:
-        """Take a line below the head."""
-        self.last = at
-        if len(self.lines) < REPORT_LINES:
-            self.lines.append(text)
-        if found := rows.PANIC.match(text):
-            self.panic = self.panic or found["reason"]
-        self.all_cpus = self.all_cpus or rows.ALL_CPUS.search(text) is not None
-        if rows.END.match(text) or at - self.at > REPORT_LINES:
-            self.ended = True
-
-    def hears(self, caller: str) -> bool:
-        """Whether a line of another caller belongs here: each CPU answers a request for its trace in its own name."""
-        return not caller or not self.caller or (self.all_cpus and caller.startswith("C"))
-
-    def continues(self, row: Row, text: str, at: int) -> bool:
-        """Whether another head belongs to this report: its oops line, its panic, or the same trouble of another CPU."""
-        if row.category is Category.TEST_PROGRAM:
-            return True
-        if self.row.category is Category.TEST_PROGRAM:
-            return False
-        if panic := rows.PANIC.match(text):
-            return self.row.category is not Category.WARNING or bool(rows.OWN_PANIC.search(panic["reason"]))
-        if rows.FOLLOWERS.match(text):
-            return True
-        return row is self.row and at - self.at < SAME_LINES and not any(frame(line) for line in self.lines[1:])
-
-    def crash(self) -> Crash:
-        """Say what the report is about."""
-        named = {name: value for name, value in self.match.groupdict().items() if value}
-        blamed = guilty(self.row.where, named.get("f", ""), self.lines)
-        trace = next(iter(traces(self.lines[1:])), [])
-        modules, loading, tainted = self._state()
-        return Crash(
-            category=self.row.category, title=self._title(blamed.function if blamed else "corrupted"), at=self.at,
-            last=self.last, text=self.lines[0], function=blamed.function if blamed else "",
-            module=blamed.module if blamed else "", panic=self.panic, modules=modules, loading=loading, tainted=tainted,
-            trace=tuple(trace[:64]), excerpt=tuple(self.lines[:40]),
-        )  # fmt: skip
-
-    def _title(self, function: str) -> str:
-        words = {str(index): value or "" for index, value in enumerate(self.match.groups(), start=1)}
-        detail = ""
-        if self.row.detail:
-            found = next((hit for line in self.lines if (hit := self.row.detail.search(line))), None)
-            detail = found["d"] if found else ""
-        if self.row.category is Category.TEST_PROGRAM:
-            words = {key: re.sub(r"\d+", "NUM", value) for key, value in words.items()}
-        return re.sub(r" +", " ", self.row.title.format(*("", *words.values()), f=function, d=detail)).strip()
-
-    def _state(self) -> tuple[tuple[str, ...], str, str]:
-        """Return the modules, the one that was being loaded, and the taint. Source: kernel/module, print_modules()."""
-        modules: tuple[str, ...] = ()
-        loading = tainted = ""
-        for line in self.lines:
-            if not modules and (found := MODULES.match(line)):
-                named = found["modules"].split()[:500]
-                modules = tuple(name.partition("(")[0] for name in named)
-                loading = next((name.partition("(")[0] for name in named if "+" in name.partition("(")[2]), "")
-            if not tainted and (found := TAINTED.match(line)):
-                tainted = " ".join((found["flags"] or "").split())
-        return modules, loading, tainted
+NEEDLES = (*heads.NEEDLES, *MARKERS, klp.NEEDLE.encode())
 
 
 class _Reader:
@@ -226,7 +100,7 @@ class _Reader:
         self.refusals: list[klp.Refusal] = []
         self.timed = False
         self.line = b""
-        self.reports: list[_Report] = []
+        self.reports: list[Report] = []
         self.needles: tuple[bytes, ...] = NEEDLES
         self.tail: deque[bytes] = deque(maxlen=TAIL_LINES)
 
@@ -278,10 +152,10 @@ class _Reader:
                 return
             self._close(report)
         if row is not None and match is not None:
-            if (panic := rows.PANIC.match(text)) and self._belongs(panic["reason"]):
+            if (panic := heads.PANIC.match(text)) and self._belongs(panic["reason"]):
                 return
             if not self.full:
-                self.reports.append(_Report(row, match, text, self.at, caller))
+                self.reports.append(Report(row, match, text, self.at, caller))
             if len(self.reports) > OPEN_REPORTS:
                 self._close(self.reports[0])
 
@@ -294,7 +168,7 @@ class _Reader:
             return True
         return telling and (any(word in text for word in SAID_BY_KERNEL) or head(text)[0] is not None)
 
-    def _report_of(self, caller: str, *, heads: bool) -> _Report | None:
+    def _report_of(self, caller: str, *, heads: bool) -> Report | None:
         """Return the open report that a line continues, or, if it is a head, perhaps ends: the caller's own first."""
         own = next((report for report in reversed(self.reports) if report.caller == caller), None)
         if own or heads:
@@ -308,7 +182,7 @@ class _Reader:
         last = self.crashes[-1] if self.crashes else None
         if last is None or self.at - last.last > REPORT_LINES:
             return False
-        if last.category is Category.WARNING and not rows.OWN_PANIC.search(reason):
+        if last.category is Category.WARNING and not heads.OWN_PANIC.search(reason):
             return False
         if not last.panic:
             self.crashes[-1] = replace(last, panic=reason, last=self.at)
@@ -351,7 +225,7 @@ class _Reader:
         else:
             self.loads.append(load)
 
-    def _close(self, report: _Report) -> None:
+    def _close(self, report: Report) -> None:
         self.reports.remove(report)
         if len(self.crashes) < CRASHES_LIMIT:
             self.crashes.append(report.crash())
@@ -371,16 +245,6 @@ class _Reader:
             announced=self.announced, loads=tuple(self.loads), done=self.done, crashes=told, livepatch=tuple(self.refusals),
             tail=tuple(clean(line) for line in self.tail), full=self.full,
         )  # fmt: skip
-
-
-def head(text: str) -> tuple[Row | None, re.Match[str] | None]:
-    """Return the row whose head this line is, and the match."""
-    if rows.HARMLESS.match(text):
-        return None, None
-    for row in rows.ROWS:
-        if match := row.head.match(text):
-            return row, match
-    return None, None
 
 
 def read(path: Path) -> ConsoleLog:

@@ -155,7 +155,7 @@ def test_a_caller_that_falls_silent_does_not_slow_the_rest_of_a_flood():
             "WARNING: possible circular locking dependency detected\na/1 is trying to acquire lock:\n"
             "ffff (&x){+.+.}, at: flush_workqueue+0x1/0x2\nCall Trace:\n lock_acquire+0x1/0x2\n flush_workqueue+0x1/0x2\n"
             " destroy_workqueue+0x1/0x2\n foo_exit+0x1/0x2\n",
-            "possible deadlock in foo_exit", Category.LOCKDEP, id="a helper that takes the lock",
+            "possible deadlock in flush_workqueue", Category.LOCKDEP, id="lockdep names who takes the lock, also of a helper",
         ),
         pytest.param(
             "INFO: task a:1 blocked for more than 143 seconds.\nCall Trace:\n __schedule+0x1/0x2\n schedule_timeout+0x1/0x2\n"
