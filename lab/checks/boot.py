@@ -1,4 +1,4 @@
-"""What the console of a booted kernel says: crashes, modules that would not load, and whether it got to the end.
+"""What the console of a booted kernel says: crashes, modules that would not load, results of tests, and how it ended.
 
 A good boot is asserted, never assumed: only our init's `lab-init: done` ends one. The init names each module before it
 loads it, so that a kernel that crashes, hangs or resets in between leaves the culprit's name as its last marker.
@@ -6,9 +6,11 @@ loads it, so that a kernel that crashes, hangs or resets in between leaves the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from lab.evidence import console_modules as kmod
+from lab.evidence import ktap
 from lab.evidence.bundle import Evidence
 from lab.evidence.console import ConsoleLog, ModuleLoad, read
 from lab.evidence.console_livepatch import Refusal
@@ -25,11 +27,16 @@ IDS = (
     "boot.hang",
     "boot.incomplete",
     "boot.modules",
+    "boot.test-failed",
+    "boot.tests-incomplete",
+    "boot.tests",
     *(f"livepatch.{kind}" for kind in (KlpKind.SYMBOL, KlpKind.POSITION, KlpKind.FORMAT)),
 )
 CONSOLE = "console.txt"
 STEP = "boot"
 MODULES_LIMIT = 5000  # entries of boot.modules' data
+TESTS_LIMIT = 50  # findings of failed tests; the note counts and lists more
+SYMBOLS_LIMIT = 50
 # insmod's errors for hardware that is not there; our init prints the name or strerror's text (busybox does the latter)
 NO_DEVICE = ("ENODEV", "ENXIO", "No such device")
 MILD = (Category.WARNING, Category.TEST_PROGRAM)
@@ -51,17 +58,27 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     if step is None and not console.said:
         yield NotApplicable(check="boot", because=f"{file} is empty, and no step says that anything was booted")
         return
-    yield from log_findings(console, file)
+    yield from (_crash(crash, console, file) for crash in console.crashes)
     yield from (_refused(line, console, file) for line in console.livepatch)
-    yield from (_module_failed(load, file) for load in console.loads if load.outcome == "fail" and not no_device(load))
+    failed = [load for load in console.loads if load.outcome == "fail" and not no_device(load)]
+    yield from (_module_failed(load, file, _said_of(load, console)) for load in failed)
+    yield from _refused_modules([line for line in console.refused if loading(console, line.at) is None], file)
+    yield from _tests(console, file)
     yield from _ending(console, step, file)
     if console.loads or console.announced is not None:
         yield _modules(console, file)
 
 
 def log_findings(console: ConsoleLog, file: str) -> tuple[Finding, ...]:
-    """Return the crashes of a console, in its order; markers are not demanded, so any saved console can be judged."""
-    return tuple(_crash(crash, console, file) for crash in console.crashes)
+    """Return what a console says by itself: crashes in its order, modules that the kernel refused, results of tests.
+
+    Markers of our init are not demanded, so that any saved console can be judged.
+    """
+    return (
+        *(_crash(crash, console, file) for crash in console.crashes),
+        *_refused_modules(console.refused, file),
+        *_tests(console, file),
+    )
 
 
 def no_device(load: ModuleLoad) -> bool:
@@ -120,7 +137,13 @@ def _refused(line: Refusal, console: ConsoleLog, file: str) -> Finding:
     )
 
 
-def _module_failed(load: ModuleLoad, file: str) -> Finding:
+def _said_of(load: ModuleLoad, console: ConsoleLog) -> tuple[kmod.ModuleRefusal, ...]:
+    """Return what the kernel said while a module was being loaded."""
+    return tuple(line for line in console.refused if load.at <= line.at <= load.last)
+
+
+def _module_failed(load: ModuleLoad, file: str, said: tuple[kmod.ModuleRefusal, ...]) -> Finding:
+    unsaid = ("the kernel's own reason, if it gave one, stands between the two markers",)
     return Finding(
         id="boot.module-failed",
         severity=Severity.FAIL,
@@ -128,8 +151,96 @@ def _module_failed(load: ModuleLoad, file: str) -> Finding:
         message=f"{load.path} does not load: {load.error or 'insmod gave no reason'}",
         where=Span(file=file, first=load.at, last=load.last),
         blame=load.path,
-        because=("the kernel's own reason, if it gave one, stands between the two markers",),
-        data={"module": load.path, "error": load.error},
+        because=tuple(f"the kernel says: {line.text.strip()} (line {line.at})" for line in said[:3]) or unsaid,
+        data={"module": load.path, "error": load.error, **_refusal_data(said)},
+    )
+
+
+def _refused_modules(lines: Iterable[kmod.ModuleRefusal], file: str) -> Iterator[Finding]:
+    """Yield a finding for each module and reason that the kernel names, where no marker of our init says which it is."""
+    groups: dict[tuple[str, kmod.RefusalKind], list[kmod.ModuleRefusal]] = {}
+    for line in lines:
+        groups.setdefault((line.module, line.kind), []).append(line)
+    for (module, kind), said in groups.items():
+        more = f" (and {len(said) - 1} more lines)" if len(said) > 1 else ""
+        yield Finding(
+            id="boot.module-failed",
+            severity=Severity.WARNING if kind in kmod.MILD else Severity.FAIL,
+            title=f"module refused: {module or 'unnamed'}: {kind}",
+            message=f"the kernel refuses {module or 'a module'}: {said[0].text.strip()}{more}",
+            where=Span(file=file, first=said[0].at, last=said[-1].at),
+            data={"module": module, "error": said[0].text.strip(), **_refusal_data(tuple(said))},
+        )
+
+
+def _refusal_data(said: tuple[kmod.ModuleRefusal, ...]) -> dict[str, Any]:
+    symbols = list(dict.fromkeys(line.symbol for line in said if line.symbol))
+    return {
+        "kinds": list(dict.fromkeys(str(line.kind) for line in said)), "symbols": symbols[:SYMBOLS_LIMIT],
+        "symbol": symbols[0] if symbols else "",
+    }  # fmt: skip
+
+
+def _tests(console: ConsoleLog, file: str) -> Iterator[Finding]:
+    """Yield failed tests, suites that did not run to their plan, and a note of all results."""
+    tests = console.tests
+    yield from (_test_failed(result, file) for result in tests.failures[:TESTS_LIMIT])
+    yield from (_tests_incomplete(one, console, file) for one in tests.unfinished[:TESTS_LIMIT])
+    if not tests.total and not tests.unfinished:
+        return
+    counts = {
+        "passed": tests.passed,
+        "failed": tests.failed,
+        "skipped": tests.skipped,
+        "expected to fail": tests.xfailed,
+    }
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    yield Finding(
+        id="boot.tests",
+        severity=Severity.NOTE,
+        title="tests on the console",
+        message=f"{tests.total} tests gave a result: {told or 'none'}",
+        where=Span(file=file, first=tests.at, last=tests.last),
+        data={
+            "passed": tests.passed, "failed": tests.failed, "skipped": tests.skipped, "xfailed": tests.xfailed,
+            "unfinished": len(tests.unfinished),
+            "tests": [
+                {"name": list(result.name), "outcome": str(result.outcome), "at": result.at, "reason": result.reason}
+                for result in tests.results[:MODULES_LIMIT]
+            ],
+        },
+    )  # fmt: skip
+
+
+def _test_failed(result: ktap.TestResult, file: str) -> Finding:
+    name = " / ".join(result.name)
+    return Finding(
+        id="boot.test-failed",
+        severity=Severity.FAIL,
+        title=f"test failed: {name}",
+        message=f"test failed: {name}" + (f" ({result.reason})" if result.reason else ""),
+        where=Span(file=file, first=result.at, last=result.at),
+        because=tuple(f"it printed: {line}" for line in result.diagnostics[-3:]),
+        data={"name": list(result.name), "reason": result.reason, "diagnostics": list(result.diagnostics)},
+    )
+
+
+def _tests_incomplete(one: ktap.Unfinished, console: ConsoleLog, file: str) -> Finding:
+    """Say which suite did not run to its plan; a crash in the middle of it explains that, and is the finding that decides."""
+    name = " / ".join(one.name)
+    crash = next((crash for crash in console.crashes if one.at <= crash.at and crash.category not in MILD), None)
+    because = [one.reason] if one.reason else []
+    if crash:
+        because.append(f"the kernel broke in line {crash.at}: {crash.title}")
+    planned = f"{one.seen} of {one.planned} tests" if one.planned else f"{one.seen} tests, and no plan was given"
+    return Finding(
+        id="boot.tests-incomplete",
+        severity=Severity.WARNING if crash else Severity.FAIL,
+        title=f"tests did not run to their end{f': {name}' if name else ''}",
+        message=f"tests did not run to their end{f' in {name}' if name else ''}: {planned} gave a result",
+        where=Span(file=file, first=one.at, last=one.last),
+        because=tuple(because),
+        data={"name": list(one.name), "planned": one.planned, "seen": one.seen, "reason": one.reason},
     )
 
 

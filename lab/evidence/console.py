@@ -1,10 +1,10 @@
 """Read a kernel's console, once, forwards, in bounded memory: read(path) or read_lines(lines) gives a ConsoleLog.
 
-What is read: crash reports (each with its title, its guilty function, its trace), the markers of the lab's own init, the
-reboots, and the last lines. A report is opened by a row of lab.evidence.console_heads, collects the lines below it, and
-ends with its end marker, with another head, or when it has REPORT_LINES. Where printk names its caller ([T123], [C0]) the
-reports of several CPUs that speak at once are told apart by it. Everything else is passed over by substring
-tests, so that a flood of 100 MB is read and not kept.
+What is read: crash reports (each with its title, its guilty function, its trace), the markers of the lab's own init, modules
+and livepatches that the kernel refuses, results of tests (KTAP), reboots, and the last lines. A report is opened by a row
+of lab.evidence.console_heads, collects the lines below it, and ends with its end marker, with another head, or when it has
+REPORT_LINES. Where printk names its caller ([T123], [C0]) the reports of several CPUs that speak at once are told apart by
+it. Everything else is passed over by substring tests, so that a flood of 100 MB is read and not kept.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.evidence import console_heads as heads
 from lab.evidence import console_livepatch as klp
+from lab.evidence import console_modules as kmod
+from lab.evidence import ktap
 from lab.evidence.console_lines import (
     FIRMWARE,
     GOODBYE,
@@ -57,7 +59,8 @@ class ConsoleLog:
 
     lines, bytes: how much there was; said: whether anything but firmware banners and blanks. kernel_at: line of the first
     "Linux version", 0 if none. announced: modules that our init means to load, None if it did not start. done: (ok, fail)
-    of its last marker, None if it did not get there. full: there were CRASHES_LIMIT crashes, and what came after is not told.
+    of its last marker, None if it did not get there. refused: modules, in the kernel's own words. tests: results in KTAP.
+    full: there were CRASHES_LIMIT crashes, and what came after is not told.
     """
 
     lines: int = 0
@@ -70,6 +73,8 @@ class ConsoleLog:
     done: tuple[int, int] | None = None
     crashes: tuple[Crash, ...] = ()
     livepatch: tuple[klp.Refusal, ...] = ()
+    refused: tuple[kmod.ModuleRefusal, ...] = ()
+    tests: ktap.TapLog = field(default_factory=ktap.TapLog)
     tail: tuple[str, ...] = ()
     full: bool = False
 
@@ -84,7 +89,8 @@ INIT = re.compile(
     r".*?lab-init: (?:(?P<word>begin|ok|fail) (?P<number>\d{1,6})/\d{1,6} (?P<path>\S+)(?: (?P<error>.*))?"
     r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
 )
-NEEDLES = (*heads.NEEDLES, *MARKERS, klp.NEEDLE.encode())
+ALWAYS = (*MARKERS, klp.NEEDLE.encode(), *kmod.NEEDLES, *ktap.NEEDLES)
+NEEDLES = (*heads.NEEDLES, *ALWAYS)
 
 
 class _Reader:
@@ -98,6 +104,11 @@ class _Reader:
         self.loads: list[ModuleLoad] = []
         self.crashes: list[Crash] = []
         self.refusals: list[klp.Refusal] = []
+        self.refused: list[kmod.ModuleRefusal] = []
+        self.tests = {
+            True: ktap.Reader(),
+            False: ktap.Reader(),
+        }  # KUnit's lines have printk's time, kselftest's have none
         self.timed = False
         self.line = b""
         self.reports: list[Report] = []
@@ -110,7 +121,7 @@ class _Reader:
             group = lines[start : start + GROUP_LINES]
             text = b"\n".join(group)
             self.bytes += len(text) + 1
-            if self.reports or not self.said or any(needle in text for needle in self.needles):
+            if self.reports or not self.said or self._testing() or any(needle in text for needle in self.needles):
                 self._take_each(group)
             else:
                 self.at += len(group)
@@ -122,10 +133,19 @@ class _Reader:
         for line in lines:
             self.at += 1
             telling = any(needle in line for needle in self.needles)
-            if self.reports or not self.said or telling:
+            if self.reports or not self.said or telling or self._testing():
                 self.line = line
                 caller, text = said_by(line)
+                if (telling or self._testing()) and self._of_a_test(line, text):
+                    continue
                 self._read(text, caller, telling)
+
+    def _testing(self) -> bool:
+        return self.tests[True].active or self.tests[False].active
+
+    def _of_a_test(self, line: bytes, text: str) -> bool:
+        """Whether a line is a test's own (a result, a plan); then it is no crash, whatever words are in it."""
+        return self.tests[TIME.search(line, 0, 120) is not None].take(text, self.at)
 
     def _read(self, text: str, caller: str, telling: bool) -> None:
         if not self.said and self._is_no_firmware(text, telling):
@@ -136,6 +156,9 @@ class _Reader:
             return
         if len(self.refusals) < klp.LIMIT and (refused := klp.refusal(text, self.at)):
             self.refusals.append(refused)
+            return
+        if telling and len(self.refused) < kmod.LIMIT and (refused_module := kmod.refusal(text, self.at)):
+            self.refused.append(refused_module)
             return
         if (REBOOT.match(text) and self._is_banner()) or RESET.match(text):
             self._booted(text)
@@ -198,6 +221,8 @@ class _Reader:
     def _booted(self, text: str) -> None:
         """Note a start of the machine; one that nobody announced, after something had run, is a crash of its own."""
         self._close_all()
+        for tests in self.tests.values():
+            tests.end()
         again = self.kernel_at > 0 if REBOOT.match(text) else self.ran
         if again and not self.crashes and not self.announced_reboot and not self.done:
             self.crashes.append(
@@ -230,7 +255,7 @@ class _Reader:
         if len(self.crashes) < CRASHES_LIMIT:
             self.crashes.append(report.crash())
         self.full = len(self.crashes) >= CRASHES_LIMIT
-        self.needles = MARKERS if self.full else NEEDLES
+        self.needles = ALWAYS if self.full else NEEDLES
 
     def _close_all(self) -> None:
         while self.reports:
@@ -243,6 +268,7 @@ class _Reader:
         return ConsoleLog(
             lines=self.at, bytes=self.bytes, said=self.said, kernel_at=self.kernel_at, boots=self.boots,
             announced=self.announced, loads=tuple(self.loads), done=self.done, crashes=told, livepatch=tuple(self.refusals),
+            refused=tuple(self.refused), tests=ktap.together(tests.log() for tests in self.tests.values()),
             tail=tuple(clean(line) for line in self.tail), full=self.full,
         )  # fmt: skip
 

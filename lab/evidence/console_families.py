@@ -93,14 +93,15 @@ HELPERS = family(
     __arch_\w+user\w*
     # allocators: mm/slab*.c, mm/page_alloc.c, mm/vmalloc.c, mm/percpu.c, mm/util.c
     _*k(?:v|re|m|z|c|vm|vz|vc|vre)*alloc(?:_\w+)? _*k?v?m?[mzc]alloc\w* _*kmem\w+ _*kmalloc\w+ k?v?asprintf\w*
-    kvasprintf\w* _*k?vz?free\w* _*kz?free\w* kfree_\w+
+    kvasprintf\w* _*kv?z?free(?:_sensitive)? _*vfree(?:_atomic)? kvfree_sensitive
+    kfree_(?:skb\w*|const|sensitive|link|bulk)
     _*free_(?:pages?|percpu|large_kmalloc|frozen_pages|the_page|unref_\w+|one_page)\w*
     _*(?:____|__)?slab_(?:alloc|free|post_alloc|pre_alloc)\w* ___slab_alloc new_slab\w* allocate_slab discard_slab
     do_slab_free _*cache_(?:alloc|free|grow|flusharray|reap|init_objs|from_obj)\w* ____cache_alloc\w* fallback_alloc
-    kmem_getpages alternate_node_alloc free_block(?:_list)? memdup_\w+ _*vunmap\w* _*vmalloc\w* vz\w*alloc\w* vfree\w*
-    vmap __vmap_\w+ __vfree\w* remove_vm_area _*alloc_(?:page|pages|frozen|percpu|contig|slab|swap)\w* _*folio_alloc\w*
+    kmem_getpages alternate_node_alloc free_block(?:_list)? memdup_\w+ _*vunmap\w* _*vmalloc\w* vz\w*alloc\w* vmap
+    __vmap_\w+ __vfree\w* remove_vm_area _*alloc_(?:page|pages|frozen|percpu|contig|slab|swap)\w* _*folio_alloc\w*
     (?:vma_)?alloc_(?:pages?|folio)\w* filemap_alloc_folio\w* _*get_free_\w+ get_zeroed_page\w* get_page_from\w+
-    prep_(?:new_page|compound_page) post_alloc_hook free_pcp\w* free_pcppages_bulk __free_one_page pcpu_\w+ mempool_\w+
+    prep_(?:new_page|compound_page) post_alloc_hook free_pcp\w* free_pcppages_bulk __free_one_page pcpu_\w+
     dma_pool_\w+ quarantine_\w+ qlink_\w+ qlist_\w+ dev_?m_k\w*alloc\w* devm_k\w+ ___cache_free __cache_free rmqueue\w*
     should_fail(?:slab|_alloc_page)
     # to and from user space: mm/usercopy.c, lib/usercopy.c, lib/iov_iter.c, arch/*/lib/
@@ -119,9 +120,8 @@ HELPERS = family(
     (?:arch_|raw_)?atomic(?:64|_long)?_(?:read|set|add|sub|inc|dec|and|or|xor|andnot|xchg|cmpxchg|fetch|try|cond)\w*
     arch_atomic\w* raw_atomic\w* arch_(?:xchg|cmpxchg)\w* xchg_\w+ _*cmpxchg\w* _*percpu_counter\w+ _*sw_hweight\d+
     hweight\w*
-    # sums: lib/crc*, lib/checksum.c, crypto/crc32c.c; the buffer came from the caller
-    _*crc\w+ csum_(?:partial|fold|ipv6|tcpudp|block|sub|add)\w* do_csum ip_(?:fast_csum|compute_csum) chksum_\w+
-    crypto_shash_\w+ shash_\w+ \w*crc32c?_\w*(?:update|le|be|arch|generic|intel|pcl)\w*
+    # sums: lib/crc*, crypto/crc32c.c; the buffer came from the caller
+    _*crc\w+ chksum_\w+ crypto_shash_\w+ \w*crc32c?_\w*(?:update|le|be|arch|generic|intel|pcl)\w*
     # buffers of the network: net/core/skbuff.c, whose caller did not make room
     _*skb_(?:put|push|pull|over_panic|under_panic|trim) skb_panic skb_put_\w+ __skb_(?:put|push|pull|trim)\w*
     ___?pskb_trim pskb_trim\w*
@@ -139,15 +139,33 @@ HELPERS = family(
     complete(?:_all|_with_flags|_on_current_cpu)? swake_\w+ (?:do_|_*)wait_for_\w+ (?:finish|prepare_to|init)_wait\w*
     (?:add|_*remove)_wait_queue_\w+ (?:work|timer|hrtimer|rcuhead)_is_static\w* kill_fasync\w* send_sigio
     kthread_(?:stop|park|insert_work\w*|queue_\w*work|flush_work\w*|cancel\w*)
-    _*tasklet_(?:kill|schedule\w*|hi_schedule\w*|disable\w*|unlock_wait) irq_work_\w+ k?v?free_(?:call_)?rcu\w*
-    _*synchronize_\w+ smp_call_function\w* generic_exec_single on_each_cpu\w*
+    _*tasklet_(?:kill|schedule\w*|hi_schedule\w*|disable\w*|unlock_wait) irq_work_\w+ _*synchronize_\w+
+    smp_call_function\w* generic_exec_single on_each_cpu\w*
     # objects handed in by their owner, freed too often or too early: fs/, net/core/sock.c, drivers/base, drivers/usb/core
     _*(?:fast_|retain_|lockref_)?dput\w* iput\w* ihold igrab sk_stop_timer\w* sk_reset_timer
     sysfs_(?:remove|create|delete)\w* device_remove_(?:file|group|bin_file|attrs)\w*
     kernfs_(?:remove_by|put|get|find)\w* consume_skb\w* put_page\w* _*folio_put\w*
     usb_(?:kill|submit|poison|hcd_submit|hcd_unlink|control|bulk|interrupt|start_wait|internal_control|unlink|alloc_urb)_\w+
     usb_(?:bulk|interrupt|control)_msg\w* usb_start_wait_urb usb_submit_urb usb_kill_urb usb_unlink_urb usb_poison_urb
-    usb_hcd_\w+ usb_anchor_\w+ (?:usb_)?unanchor_urb usb_unanchor_urb
+    usb_anchor_\w+ (?:usb_)?unanchor_urb usb_unanchor_urb
+    """
+)
+# What may sleep for its caller in the plainest way: a lock, an allocation, a copy to user space.
+SLEEPERS = family(
+    r"""
+    _*(?:ww_|rt_)?mutex_\w+ _*down(?:_\w+)? rt_(?:spin|read|write|mutex)\w* __rt_\w+ rwsem_\w+ rwbase_\w+
+    _*percpu_down\w* _*k(?:v|re|m|z|c)*alloc(?:_\w+)? _*kmem\w+ _*kmalloc\w+ _*slab_\w+ ___slab_alloc _*alloc_pages\w*
+    kmemdup\w* kstrdup\w* _*copy_(?:to|from|in)_user\w* _copy_(?:to|from)_user\w* _*(?:get|put)_user\w*
+    strncpy_from_user strnlen_user fault_in_\w+ _*wait_for_\w+ do_wait_for_\w+ _*might_\w+ should_fail\w* might_alloc
+    fs_reclaim_\w+ _*prepare_alloc_pages
+    """
+)
+# Where a system call enters: what stands above is the system call, or the work on the way back.
+SYSCALL_ENTRY = family(
+    r"""
+    do_syscall_\w+ _*do_fast_syscall_\w+ do_int80_\w+ sysenter_dispatch tracesys_\w+ el0_svc_(?:handler|common)\w*
+    _*invoke_syscall\w* ret_fast_syscall system_call_(?:exception|fastpath) entry_SYSCALL_\w+ do_trap_ecall_u\w*
+    do_el0_svc
     """
 )
 # What takes a lock for its caller; lockdep's "at:" is blamed unless it is one of these.
@@ -198,8 +216,8 @@ STALL_NOISE = family(
     r"""
     # the interrupt that found the stall, and what prints it
     nmi_\w+ arch_trigger\w* trigger_\w+ rcu_\w+ tick_\w+ update_process_times _*hrtimer\w* \w*apic\w*interrupt
-    native_\w+ arch_(?:local|safe)\w* _*softirqentry\w* _*do_softirq\w* invoke_softirq __local_bh\w* irq_\w+
-    run_ksoftirqd arch_timer\w* handle_\w*irq\w* generic_handle\w* gic_\w+ __handle_domain\w* cpu_relax delay_\w+
+    native_\w+ arch_(?:local|safe)\w* _*softirqentry\w* _*do_softirq invoke_softirq __local_bh\w* irq_\w+ run_ksoftirqd
+    arch_timer\w* handle_\w*irq\w* generic_handle\w* gic_\w+ __handle_domain\w* cpu_relax delay_\w+
     _*(?:const_)?u?delay _*pv_\w+ queued_\w+ kvm_wait check_cpu_stall sched_clock\w* sched_show\w* lapic\w* do_IRQ
     call_console\w* io_serial\w* serial\w* uart_\w+ _*schedule\w* preempt_\w+ wait_for_xmitr prepare_to_\w+
     """
@@ -214,7 +232,7 @@ ANCHORS = family(
     genl_(?:rcv|family_rcv)\w* tasklet_action\w* kthread
     (?:__(?:x64|ia32|arm64|riscv|s390x?|se|do)_)?_*(?:compat_)?(?:sys|SyS|SYSC)_(?:ioctl|connect|socketpair|listen|accept4?)
     sock_(?:ioctl|do_ioctl|release|mmap) compat_sock_ioctl _*sock_release sk_common_release do_dentry_open _*do_fault
-    handle_mm_fault task_work_run blkdev_ioctl blkdev_driver_ioctl \w+_compat_ioctl __run_hrtimer __hrtimer_run_queues
-    _*do_softirq\w* handle_softirqs\w* do_one_initcall
+    handle_mm_fault task_work_run blkdev_ioctl blkdev_driver_ioctl \w+_compat_ioctl _*do_softirq\w* handle_softirqs
+    run_timer_softirq hrtimer_run_softirq run_ksoftirqd do_one_initcall
     """
 )

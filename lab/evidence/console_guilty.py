@@ -18,7 +18,9 @@ from lab.evidence.console_families import (
     LOCKS,
     REPORTERS,
     SCHEDULER,
+    SLEEPERS,
     STALL_NOISE,
+    SYSCALL_ENTRY,
 )
 from lab.evidence.console_frames import OFFSET, Frame, plain, pointer, traces
 from lab.evidence.console_rows import Category, Row, Where
@@ -62,11 +64,19 @@ def _first_of(found: Sequence[list[Frame]], row: Row, *, contract: bool, sure: b
     """Return the first frame of the traces that may be blamed. sure: only of those that the unwinder did not guess."""
     for trace in found[:2]:
         for one in trace:
-            asleep = row.where is Where.SLEEP and SCHEDULER.match(one.function)
-            innocent = asleep or (row.innocent and row.innocent.match(one.function))
-            if (one.sure or not sure) and not innocent and not skipped(one.function, contract=contract):
+            if (one.sure or not sure) and not _innocent(one.function, row, contract=contract):
                 return one
     return None
+
+
+def _innocent(function: str, row: Row, *, contract: bool) -> bool:
+    """Whether a report of this kind does not blame a function."""
+    if row.innocent and row.innocent.match(function):
+        return True
+    if row.where is Where.MAY_SLEEP:  # whoever sleeps is to be named, be it a helper
+        return bool(REPORTERS.match(function) or SLEEPERS.match(function) or ENTRY.match(function))
+    asleep = row.where is Where.SLEEP and SCHEDULER.match(function)
+    return bool(asleep) or skipped(function, contract=contract)
 
 
 def skipped(function: str, *, contract: bool = False) -> bool:
@@ -114,13 +124,16 @@ def _stalled(lines: Sequence[str], found: list[list[Frame]]) -> Frame | None:
     for above, one in pairwise(useful):
         if ANCHORS.match(one.function) and not (ANCHORS.match(above.function) or skipped(above.function)):
             return above
-    call = next((one for one in useful if SYSCALL.match(one.function)), None)
-    if call:
-        return call
+    for above, one in pairwise(useful):
+        if SYSCALL.match(above.function) or SYSCALL_ENTRY.match(one.function):
+            return above
     at = pointer(lines)
     if at and not (_noise(at.function) or skipped(at.function)):
         return at
-    return next((one for one in useful if not (skipped(one.function) or ANCHORS.match(one.function))), None)
+    unskipped = (one for one in useful if not (skipped(one.function) or ANCHORS.match(one.function)))
+    return next(unskipped, None) or next(
+        (above for above, one in pairwise(useful) if ANCHORS.match(one.function)), None
+    )
 
 
 def _noise(function: str) -> bool:

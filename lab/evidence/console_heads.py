@@ -15,7 +15,7 @@ F = r"(?P<f>[A-Za-z_][\w.$]*)"
 ACCESS = re.compile(r"(?P<d>Read|Write) (?:of size|at addr)")
 LAST_FUNCTION = re.compile(r"last function: (?P<d>[\w.]+)")
 LIST = family(r"__list_\w+ list_\w+")
-LEAK = family(r"idr_\w+ radix_tree_\w+ xas_\w+ _*xa_\w+ mas_\w+ mt_\w+ \w*alloc\w*_noprof")
+LEAK = family(r"idr_(?:get|alloc)\w* ida_\w+ radix_tree_(?:node|extend|preload)\w* xas_\w+ _*xa_\w+ mas_\w+ mt_\w+")
 STOPPED = family(r"""
     _*(?:hr)?timer_\w+ _*(?:del|mod|add|init|call|run|expire|start|delete|destroy)_(?:hr)?timers?\w* run_timer_\w+
     _*(?:init|cancel|destroy|queue|flush|mod)_\w*work\w* work_\w+ rcu_\w+ \w*call_rcu\w* percpu_\w+
@@ -155,7 +155,7 @@ LOCKS = (
          "BUG: scheduling while atomic in {f}",
          Where.SLEEP),
     _row("sleeping function called", r"BUG: sleeping function called from invalid context", C.ATOMIC_SLEEP,
-         "BUG: sleeping function called from invalid context in {f}", Where.STACK),
+         "BUG: sleeping function called from invalid context in {f}", Where.MAY_SLEEP),
     _row("BUG: assuming ", r"BUG: assuming (atomic|non migratable) context at", C.ATOMIC_SLEEP,
          "BUG: assuming {1} context in {f}",
          Where.STACK),
@@ -283,9 +283,9 @@ ROWS = (
 # What a head contains, for a fast first test of many lines at once: each costs time, so that there are few.
 NEEDLES = (
     b"BUG", b"WARNING: ", b"INFO: ", b"[#", b"nable to handle", b"UBSAN", b"LOCKUP", b"general protection", b"panic",
-    b"PANIC: ", b"stack overflow", b"nsufficient stack", b"unregister_netdevice", b"VFS: ", b"static_call insn", b"inconsistent lock",
-    b"suspicious RCU", b"DEADLOCK", b"SYZF", b"fatal error: ", b"goroutine ", b"unreferenced object", b"suspected memory leak",
-    b"lab corruption", b"slab error in", b"double free detected", b"pagealloc: ",
+    b"PANIC: ", b"stack overflow", b"nsufficient stack", b"unregister_netdevice", b"VFS: ", b"static_call insn",
+    b"inconsistent lock", b"suspicious RCU", b"DEADLOCK", b"SYZF", b"fatal error: ", b"goroutine ", b"unreferenced object",
+    b"suspected memory leak", b"lab corruption", b"slab error in", b"double free detected", b"pagealloc: ",
 )  # fmt: skip
 
 # Lines that look like heads and are none.

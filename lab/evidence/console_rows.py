@@ -39,6 +39,7 @@ class Where(StrEnum):
     TRACE = "trace"  # instruction pointer, then call trace
     STACK = "stack"  # call trace only: the instruction pointer is the reporter's
     SLEEP = "sleep"  # the trace below the scheduler's way to sleep
+    MAY_SLEEP = "may sleep"  # the trace: who sleeps, also if it is a helper
     LOCK = "lock"  # the first "at: f" that lockdep prints
     HUNG = "hung"  # the trace below the scheduler
     STALL = "stall"  # the handler that was running: the trace up to its system call, work or timer
