@@ -98,7 +98,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.at = self.bytes = self.kernel_at = self.boots = 0
-        self.said = self.ran = self.announced_reboot = self.full = self.talkative = False
+        self.said = self.ran = self.late = self.announced_reboot = self.full = self.talkative = False
         self.announced: int | None = None
         self.done: tuple[int, int] | None = None
         self.loads: list[ModuleLoad] = []
@@ -151,6 +151,8 @@ class _Reader:
         if not self.said and self._is_no_firmware(text, telling):
             self.said = True
             self.ran = self.boots == 0 and not REBOOT.match(text)
+            time = TIME.search(self.line, 0, 120)
+            self.late = time is not None and int(time[1]) > 0
         if "lab-init: " in text and (marker := INIT.match(text)):
             self._marker(marker)
             return
@@ -160,8 +162,9 @@ class _Reader:
         if telling and len(self.refused) < kmod.LIMIT and (refused_module := kmod.refusal(text, self.at)):
             self.refused.append(refused_module)
             return
-        if (REBOOT.match(text) and self._is_banner()) or RESET.match(text):
-            self._booted(text)
+        reset = RESET.match(text)
+        if reset or (REBOOT.match(text) and self._is_banner()):
+            self._booted(text, first=reset is not None and reset["first"] is not None)
             return
         if GOODBYE.match(text):
             self.announced_reboot = True
@@ -218,17 +221,21 @@ class _Reader:
             self.timed = timed
         return timed or not self.timed
 
-    def _booted(self, text: str) -> None:
-        """Note a start of the machine; one that nobody announced, after something had run, is a crash of its own."""
+    def _booted(self, text: str, *, first: bool) -> None:
+        """Note a start of the machine; one that nobody announced, after something had run, is a crash of its own.
+
+        first: it is said by what prints first of all, so that any line before it is of another start.
+        """
         self._close_all()
         for tests in self.tests.values():
             tests.end()
-        again = self.kernel_at > 0 if REBOOT.match(text) else self.ran
+        again = self.kernel_at > 0 or self.late or (first and self.ran)
         if again and not self.crashes and not self.announced_reboot and not self.done:
             self.crashes.append(
                 Crash(category=Category.REBOOT, title="unexpected kernel reboot", at=self.at, last=self.at, text=text)
             )
         if REBOOT.match(text):
+            self.announced_reboot = False
             self.kernel_at = self.kernel_at or self.at
             self.boots += 1
 

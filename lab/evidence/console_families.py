@@ -19,12 +19,13 @@ REPORTERS = family(
     r"""
     # who prints: lib/dump_stack.c, kernel/panic.c, lib/bug.c
     _*dump_(?:stack|backtrace)\w* show_(?:stack|regs|trace\w*) unwind_backtrace walk_stackframe stack_dump print_\w+
-    end_report report_\w+ \w+_panic panic\w* vpanic check_panic_on_warn warn_(?:slowpath\w*|alloc\w*|bogus\w*)
-    _*WARN\w* __warn\w* _*die\w* oops_\w+ bust_spinlocks \w+_bad_stack\w* _*bad_stack add_taint make_task_dead
-    rewind_stack\w* fortify_\w+ __fortify_\w+ _*printk\w* vprintk\w* console_\w+ _*dev_\w*printk\w* dev_vprintk_emit
-    _dev_\w+ __netdev_printk netdev_(?:printk|emerg|alert|crit|err|warn|notice|info) __show_\w+ sched_show\w*
-    show_(?:one_cpu|cpu|workqueue)_\w+ trigger_\w+backtrace\w* dump_cpu_task show_state\w* nmi_cpu_backtrace\w*
-    arch_trigger\w* nmi_trigger\w* __bug_\w+ report_cfi_\w+ handle_cfi_\w+ __cfi_\w+ cfi_\w+
+    end_report report_\w+ \w+_panic panic\w* vpanic __stack_chk_\w+ check_panic_on_warn
+    warn_(?:slowpath\w*|alloc\w*|bogus\w*) _*WARN\w* __warn\w* _*die\w* oops_\w+ bust_spinlocks \w+_bad_stack\w*
+    _*bad_stack add_taint make_task_dead rewind_stack\w* fortify_\w+ __fortify_\w+ _*printk\w* vprintk\w* console_\w+
+    _*dev_\w*printk\w* dev_vprintk_emit _dev_\w+ __netdev_printk
+    netdev_(?:printk|emerg|alert|crit|err|warn|notice|info) __show_\w+ sched_show\w* show_(?:one_cpu|cpu|workqueue)_\w+
+    trigger_\w+backtrace\w* dump_cpu_task show_state\w* nmi_cpu_backtrace\w* arch_trigger\w* nmi_trigger\w* __bug_\w+
+    report_cfi_\w+ handle_cfi_\w+ __cfi_\w+ cfi_\w+
     # the sanitizers: mm/kasan, mm/kmsan, kernel/kcsan, mm/kfence, lib/ubsan.c
     \w*kasan\w* __asan_\w+ __(?:ubsan|kcsan|hw?asan|tsan|sanitizer)\w* ubsan_\w+ \w*kmsan\w* _*msan_\w+ \w*kcsan\w*
     __kfence_\w+ kfence_\w+ check_memory_region\w* check_region_inline kmemleak_\w+ create_object\w* __create_object\w*
@@ -39,14 +40,14 @@ REPORTERS = family(
     do_(?:tag_check_fault|tag_recovery|mem_abort|sp_pc_abort|translation_fault)
     do_(?:bad|DataAbort|PrefetchAbort|sect_fault|alignment\w*|bug|int3|int|debug|nmi|trap\w*|undefinstr|serror|el\w+)
     do_(?:general_protection|divide_error|stack_segment|double_fault|invalid_op|device_not_available|machine_check)\w*
-    __do_\w*fault handle_(?:bug|page_fault|ubsan_\w+|invalid_op|stack_overflow) el[01]t?\d*_\w+ arm64_serror_panic
-    __(?:dabt|und|pabt)_(?:svc|usr|invalid) __bad_(?:area|mode)\w* bad_mode bad_el\w+ invalid_op general_protection
-    double_fault df_debug stack_segment divide_error int3 segment_not_present (?:double_)?error_(?:code|entry)
-    ret_from_exception no_context fault_(?:in_kernel_space|from_pkey) fixup_(?:bug|exception) program_check\w*
-    arm_notify_die arm64_notify_die brk_handler call_(?:break|undef|step)_hook (?:early_)?brk\w+ bug_(?:brk_)?handler
-    bug_brk_handler undefinstr_handler pgm_check_handler _*do_pgm_check do_dat_exception illegal_op
-    monitor_event_exception do_protection_exception data_access\w* instruction_access\w* hash_fault do_hash_fault
-    alignment_exception emulation_assist _exception\w* user_single_step_report
+    __do_\w*fault do_user_addr_fault handle_(?:bug|page_fault|ubsan_\w+|invalid_op|stack_overflow) el[01][ht]?_\w+
+    arm64_serror_panic __(?:dabt|und|pabt)_(?:svc|usr|invalid) __bad_(?:area|mode)\w* bad_mode bad_el\w+ invalid_op
+    general_protection double_fault df_debug stack_segment divide_error int3 segment_not_present
+    (?:double_)?error_(?:code|entry) ret_from_exception no_context fault_(?:in_kernel_space|from_pkey)
+    fixup_(?:bug|exception) program_check\w* arm_notify_die arm64_notify_die brk_handler call_(?:break|undef|step)_hook
+    (?:early_)?brk\w+ bug_(?:brk_)?handler bug_brk_handler undefinstr_handler pgm_check_handler _*do_pgm_check
+    do_dat_exception illegal_op monitor_event_exception do_protection_exception data_access\w* instruction_access\w*
+    hash_fault do_hash_fault alignment_exception emulation_assist _exception\w* user_single_step_report
     handle_(?:exception|tlb[lsm]\w*|ri|bp|tr|ade\w*|reserved|sys) do_trap_\w+ tlb_do_page_fault_\d+ trap_init
     do_(?:bp|ri|ale|ade|be|cpu|watch|fpe|reserved) restore_exception_\w+ handle_kernel_\w+fault \w*spurious_\w*fault\w*
     math_error
@@ -98,12 +99,12 @@ HELPERS = family(
     _*free_(?:pages?|percpu|large_kmalloc|frozen_pages|the_page|unref_\w+|one_page)\w*
     _*(?:____|__)?slab_(?:alloc|free|post_alloc|pre_alloc)\w* ___slab_alloc new_slab\w* allocate_slab discard_slab
     do_slab_free _*cache_(?:alloc|free|grow|flusharray|reap|init_objs|from_obj)\w* ____cache_alloc\w* fallback_alloc
-    kmem_getpages alternate_node_alloc free_block(?:_list)? memdup_\w+ _*vunmap\w* _*vmalloc\w* vz\w*alloc\w* vmap
-    __vmap_\w+ __vfree\w* remove_vm_area _*alloc_(?:page|pages|frozen|percpu|contig|slab|swap)\w* _*folio_alloc\w*
-    (?:vma_)?alloc_(?:pages?|folio)\w* filemap_alloc_folio\w* _*get_free_\w+ get_zeroed_page\w* get_page_from\w+
-    prep_(?:new_page|compound_page) post_alloc_hook free_pcp\w* free_pcppages_bulk __free_one_page pcpu_\w+
-    dma_pool_\w+ quarantine_\w+ qlink_\w+ qlist_\w+ dev_?m_k\w*alloc\w* devm_k\w+ ___cache_free __cache_free rmqueue\w*
-    should_fail(?:slab|_alloc_page)
+    kmem_getpages alternate_node_alloc free_block(?:_list)? memdup_\w+ kstr\w*dup\w* kmemdup\w* _*vunmap\w*
+    _*vmalloc\w* vz\w*alloc\w* vmap __vmap_\w+ __vfree\w* remove_vm_area
+    _*alloc_(?:page|pages|frozen|percpu|contig|slab|swap)\w* _*folio_alloc\w* (?:vma_)?alloc_(?:pages?|folio)\w*
+    filemap_alloc_folio\w* _*get_free_\w+ get_zeroed_page\w* get_page_from\w+ prep_(?:new_page|compound_page)
+    post_alloc_hook free_pcp\w* free_pcppages_bulk __free_one_page pcpu_\w+ dma_pool_\w+ quarantine_\w+ qlink_\w+
+    qlist_\w+ dev_?m_k\w*alloc\w* devm_k\w+ ___cache_free __cache_free rmqueue\w* should_fail(?:slab|_alloc_page)
     # to and from user space: mm/usercopy.c, lib/usercopy.c, lib/iov_iter.c, arch/*/lib/
     _*copy_(?:to|from|in)_\w+ _copy_\w+ _*(?:arch_)?copy_\w*user\w* copyin\w* copyout\w* copy_mc\w* simple_copy_\w+
     check_copy_size __check_object_size
@@ -123,7 +124,7 @@ HELPERS = family(
     # sums: lib/crc*, crypto/crc32c.c; the buffer came from the caller
     _*crc\w+ chksum_\w+ crypto_shash_\w+ \w*crc32c?_\w*(?:update|le|be|arch|generic|intel|pcl)\w*
     # buffers of the network: net/core/skbuff.c, whose caller did not make room
-    _*skb_(?:put|push|pull|over_panic|under_panic|trim) skb_panic skb_put_\w+ __skb_(?:put|push|pull|trim)\w*
+    _*skb_(?:put|push|pull|over_panic|under_panic|trim)(?:_\w+)? skb_panic skb_put_\w+ __skb_(?:put|push|pull|trim)\w*
     ___?pskb_trim pskb_trim\w*
     # calls through a thunk
     __x86_indirect_\w+ __x86_return_\w+ _*srso_\w+ retbleed_\w+ __kprobes_\w+ kprobe_\w*handler \w*_thunk
@@ -143,8 +144,8 @@ HELPERS = family(
     smp_call_function\w* generic_exec_single on_each_cpu\w*
     # objects handed in by their owner, freed too often or too early: fs/, net/core/sock.c, drivers/base, drivers/usb/core
     _*(?:fast_|retain_|lockref_)?dput\w* iput\w* ihold igrab sk_stop_timer\w* sk_reset_timer
-    sysfs_(?:remove|create|delete)\w* device_remove_(?:file|group|bin_file|attrs)\w*
-    kernfs_(?:remove_by|put|get|find)\w* consume_skb\w* put_page\w* _*folio_put\w*
+    sysfs_(?:remove|create|delete)\w* device_remove_(?:file|group|bin_file|attrs)\w* kernfs_remove_by\w* consume_skb\w*
+    put_page\w* _*folio_put\w*
     usb_(?:kill|submit|poison|hcd_submit|hcd_unlink|control|bulk|interrupt|start_wait|internal_control|unlink|alloc_urb)_\w+
     usb_(?:bulk|interrupt|control)_msg\w* usb_start_wait_urb usb_submit_urb usb_kill_urb usb_unlink_urb usb_poison_urb
     usb_anchor_\w+ (?:usb_)?unanchor_urb usb_unanchor_urb

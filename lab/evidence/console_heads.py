@@ -62,7 +62,7 @@ SANITIZERS = (
     # lib/ubsan.c: before 5.16, after it, and as a trap
     _row("UBSAN", r"UBSAN: [Uu]ndefined behaviou?r in", C.UBSAN, "UBSAN: undefined-behaviour in {f}", Where.STACK),
     _row("UBSAN", rf"UBSAN: ([\w -]+) at {F}\+0x", C.UBSAN, "UBSAN: {1} in {f}", Where.HEAD),
-    _row("UBSAN", r"UBSAN: ([\w-]+) in", C.UBSAN, "UBSAN: {1} in {f}", Where.STACK),
+    _row("UBSAN", r"UBSAN: ([\w-]+) in ", C.UBSAN, "UBSAN: {1} in {f}", Where.STACK),
     _row("UBSAN", r"Internal error: UBSAN: ([\w -]+): ", C.UBSAN, "UBSAN: {1} in {f}"),
 )  # fmt: skip
 MEMORY_FAULTS = (
@@ -123,10 +123,10 @@ LOCKS = (
          r"(?:INFO|WARNING): possible (?:circular locking|recursive locking|irq lock inversion|\w+ deadlock)",
          L, "possible deadlock in {f}", Where.LOCK),
     _row("lock",
-         r"\[ INFO: possible .* detected|DEADLOCK detected|BUG: circular locking deadlock|WARNING: circular locking deadlock",
+         r"\[ INFO: possible .* detected|BUG: circular locking deadlock|WARNING: circular locking deadlock",
          L, "possible deadlock in {f}", Where.LOCK),
     _row("inconsistent lock state",
-         r"(?:INFO|WARNING|\[): ?inconsistent lock state|^\[? ?(?:INFO: )?inconsistent lock state", L,
+         r"(?:INFO|WARNING|\[): ?inconsistent lock state|^\[? ?inconsistent lock state ?\]?$", L,
          "inconsistent lock state in {f}", Where.LOCK),
     _row("Invalid wait context", r"BUG: Invalid wait context", L, "BUG: Invalid wait context in {f}", Where.LOCK),
     _row("bad unlock balance", r"(WARNING|BUG|INFO): bad unlock balance", L, "{1}: bad unlock balance in {f}",
@@ -140,7 +140,7 @@ LOCKS = (
          Where.LOCK),
     _row("lock held ", r"(WARNING|BUG|INFO): (?:.*, )?lock held (when returning to user space|at task exit)", L,
          "{1}: lock held {2} in {f}", Where.LOCK),
-    _row("suspicious RCU usage", r"(?:WARNING|INFO|\[): ?suspicious RCU usage|^\[? ?(?:INFO: )?suspicious RCU usage", L,
+    _row("suspicious RCU usage", r"(?:WARNING|INFO|\[): ?suspicious RCU usage|^\[? ?suspicious RCU usage[.!]? ?\]?$", L,
          "WARNING: suspicious RCU usage in {f}", Where.STACK),
     _row("non-static key", r"INFO: trying to register non-static key", L,
          "INFO: trying to register non-static key in {f}",
@@ -201,11 +201,12 @@ TRAPS = (
     # arch/s390/kernel/dumpstack.c: "illegal operation: 0001 ilc:1 [#1]"
     _row("[#", r"(?:^|: )([A-Za-z][\w -]{2,60}): [0-9a-f]{4} ilc:\d \[#\d+\]", C.OOPS, "{1} in {f}"),
     # x86's other traps, mips' and loongarch's: "Reserved instruction in kernel code[#1]:"
-    _row("[#", r"^(?:\w+: )?([A-Za-z][\w ,()/-]{2,60}?)(?:: [0-9a-f]{4,16})? ?\[#\d+\](?::|$| [A-Z])", C.OOPS,
+    _row("[#", r"^(?:\w+: )?([A-Za-z][\w ,()/-]{2,60}?)(?:: [0-9a-f]{4,16} \[#\d+\](?:$| [A-Z])|\[#\d+\]:$)", C.OOPS,
          "{1} in {f}"),
     _row("static_call insn", r"unexpected static_call insn opcode", C.BUG, "unexpected static_call insn opcode in {f}"),
 )  # fmt: skip
-AT = r"(?:(?:CPU: \d+ PID: \d+ )?at \S+:\d+|\S+:\d+ at)"
+SOURCE = r"\S+\.(?:[chS]|rs|inc):\d+"
+AT = rf"(?:(?:CPU: \d+ PID: \d+ )?at {SOURCE}|{SOURCE} at)"
 WARNINGS = (
     # WARN(): kernel/panic.c; the file tells what helper warned. 7.2 has "WARNING: file:line at function, CPU#0: task/pid"
     _row("WARNING: ", r"WARNING: .*lib/debugobjects\.c", W, "WARNING: ODEBUG bug in {f}", Where.STACK,
@@ -219,9 +220,9 @@ WARNINGS = (
     _row("WARNING: ", r"WARNING: .*mm/vmalloc\.c.*__vmalloc_node", W, "WARNING: zero-size vmalloc in {f}", Where.STACK),
     _row("WARNING: ", rf"WARNING: {AT}.*\busb_submit_urb\b", W, "WARNING in {f}/usb_submit_urb", Where.STACK,
          innocent=URB),
-    _row("WARNING: ", rf"WARNING: (?:CPU: \d+ PID: \d+ )?at \S+:\d+ (?:\[<\w+>\] )?{F}\+0x", W, "WARNING in {f}",
+    _row("WARNING: ", rf"WARNING: (?:CPU: \d+ PID: \d+ )?at {SOURCE} (?:\[<\w+>\] )?{F}\+0x", W, "WARNING in {f}",
          Where.HEAD),
-    _row("WARNING: ", rf"WARNING: \S+:\d+ at {F}(?:\+0x|,| \()", W, "WARNING in {f}", Where.HEAD),
+    _row("WARNING: ", rf"WARNING: {SOURCE} at {F}(?:\+0x|, CPU#| \()", W, "WARNING in {f}", Where.HEAD),
     _row("WARNING: ", rf"WARNING: {AT}", W, "WARNING in {f}"),
     # arch/x86/kernel/unwind_frame.c, unwind_orc.c, dumpstack_64.c
     _row("WARNING: kernel stack", r"WARNING: kernel stack (regs|frame pointer) .* has bad '(\S+?)' value", W,
@@ -284,7 +285,7 @@ ROWS = (
 NEEDLES = (
     b"BUG", b"WARNING: ", b"INFO: ", b"[#", b"nable to handle", b"UBSAN", b"LOCKUP", b"general protection", b"panic",
     b"PANIC: ", b"stack overflow", b"nsufficient stack", b"unregister_netdevice", b"VFS: ", b"static_call insn",
-    b"inconsistent lock", b"suspicious RCU", b"DEADLOCK", b"SYZF", b"fatal error: ", b"goroutine ", b"unreferenced object",
+    b"inconsistent lock", b"suspicious RCU", b"SYZF", b"fatal error: ", b"goroutine ", b"unreferenced object",
     b"suspected memory leak", b"lab corruption", b"slab error in", b"double free detected", b"pagealloc: ",
 )  # fmt: skip
 

@@ -43,8 +43,9 @@ TALKATIVE = re.compile(r"\s*(?:OpenSBI v|SLOF \*)")
 SAID_BY_KERNEL = ("lab-init: ", "Linux version ")
 # not powerpc's announcement, before the kernel's first own line. Source: arch/powerpc/kernel/prom_init.c
 REBOOT = re.compile(r"(?!.*Preparing to boot).*Linux version \d+\.\d+")
+# What starts a machine. first: nothing of the same machine has printed before it.
 RESET = re.compile(
-    r"\s*(?:SeaBIOS \(version|U-Boot \d|OpenSBI v|SLOF \*|BdsDxe: (?:loading|starting)|Booting the kernel\.\s*$)"
+    r"\s*(?:(?P<first>SeaBIOS \(version|SLOF \*)|U-Boot \d|OpenSBI v|BdsDxe: (?:loading|starting)|Booting the kernel\.\s*$)"
 )
 GOODBYE = re.compile(r".*reboot: (?:Restarting|machine restart|Power down|System halted)|.*Rebooting in \d+ seconds")
 MARKERS = (

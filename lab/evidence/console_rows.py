@@ -68,7 +68,7 @@ class Row:
 SYMBOL = re.compile(r"([A-Za-z_][\w.$]*)\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?")
 SOURCE_LINE = re.compile(r"([\w./-]+\.[chS]):\d+")
 LONG_HEX = re.compile(r"(?<![\w.])(?:0x[0-9a-f]+|[0-9a-f]{8,16})(?![\w.])")
-NUMBER = re.compile(r"(?<![A-Za-z0-9_])\d+")
+NUMBER = re.compile(r"(?<![A-Za-z0-9_])(?<![A-Za-z]-)\d+")  # not of "kmalloc-64"
 
 
 def normal(text: str) -> str:

@@ -121,6 +121,26 @@ def test_a_caller_that_falls_silent_does_not_slow_the_rest_of_a_flood():
             "kernel BUG in foo", Category.BUG, id="mips",
         ),
         pytest.param(
+            "BUG: kernel NULL pointer dereference, address: 0\nRIP: 0010:memcpy_orig (arch/x86/lib/memcpy_64.S:71)\n"
+            "Call Trace:\n <TASK>\n ? __die (arch/x86/kernel/dumpstack.c:421 (discriminator 1))\n"
+            " foo (fs/x.c:12 (discriminator 4)) frob\n bar (fs/y.c:3)\n </TASK>\n",
+            "BUG: unable to handle kernel NULL pointer dereference in foo", Category.OOPS, id="after decode_stacktrace.sh",
+        ),
+        pytest.param(
+            "kernel BUG at fs/x.c:12!\nRIP: 0010:foo_inlined fs/x.c:12 [inline]\nRIP: 0010:foo+0x12/0x34 fs/x.c:14\n",
+            "kernel BUG in foo", Category.BUG, id="after syzkaller's symbolizer",
+        ),
+        pytest.param(
+            "Unable to handle kernel NULL pointer dereference\ntsk->{mm,active_mm}->context = 0000000000000001\n"
+            "a(12): Oops [#1]\nTSTATE: 0000 TPC: 00000000004a5c40 TNPC: 00000000004a5c44 Y: 00000000    Not tainted\n"
+            "TPC: <foo+0x1/0x2>\nI7: <bar+0x1/0x2>\nCall Trace:\n [00000000004a5c40] bar+0x1/0x2\n",
+            "BUG: unable to handle kernel NULL pointer dereference in foo", Category.OOPS, id="sparc",
+        ),
+        pytest.param(
+            "general protection fault: 0000 [#1] SMP\nRIP: 0033:0x7f1234\nRIP: 0010:foo+0x1/0x2 [frob 0123456789abcdef0123]\n",
+            "general protection fault in foo", Category.OOPS, id="a user's pointer before the kernel's, a build id",
+        ),
+        pytest.param(
             "Oops[#1]:\npc 9000000000223344 foo+0x1/0x2 ra 9000000000223300\nCall Trace:\n[<9000000000223344>] foo+0x1/0x2\n",
             "Oops in foo", Category.OOPS, id="loongarch",
         ),
@@ -189,6 +209,12 @@ def test_layouts_of_other_machines_and_reports_are_read(text, title, category):
         "2024-05-01T10:00:00.123456Z <1>[   12.345678] ",
         "kern  :alert : [   12.345678] ",
         "buildroot login: [   12.345678] ",
+        "Dec 14 06:35:48.545439 kernel: ",
+        "2016-03-26T20:52:22.526357+00:00 host kernel: ",
+        "** 93 printk messages dropped ** [   12.345678] ",
+        "[   12.345678@0] ",
+        "<3>[   12.345678] -(0)[1:init]",
+        "[   12.345678] I[1:  swapper/1:    0] ",
         "[Sat Nov 21 02:00:00 2026] ",
         "\x1b[1;31m[   12.345678] ",
     ],
