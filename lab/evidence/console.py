@@ -98,7 +98,9 @@ class _Reader:
 
     def __init__(self) -> None:
         self.at = self.bytes = self.kernel_at = self.boots = 0
-        self.said = self.ran = self.late = self.announced_reboot = self.full = self.talkative = False
+        self.said = self.ran = self.late = self.announced_reboot = self.full = self.talkative = self.testing = (
+            self.marked
+        ) = False
         self.announced: int | None = None
         self.done: tuple[int, int] | None = None
         self.loads: list[ModuleLoad] = []
@@ -121,31 +123,39 @@ class _Reader:
             group = lines[start : start + GROUP_LINES]
             text = b"\n".join(group)
             self.bytes += len(text) + 1
-            if self.reports or not self.said or self._testing() or any(needle in text for needle in self.needles):
-                self._take_each(group)
+            present = [needle for needle in self.needles if needle in text]
+            if present or self.reports or not self.said or self.testing:
+                self._take_each(group, present)
             else:
                 self.at += len(group)
             for report in [report for report in self.reports if self.at - report.at > 4 * REPORT_LINES]:
                 self._close(report)  # its caller has fallen silent
         self.tail.extend(lines[-TAIL_LINES:])
 
-    def _take_each(self, lines: list[bytes]) -> None:
+    def _take_each(self, lines: list[bytes], present: list[bytes]) -> None:
+        """Read a group line by line. present: the needles that stand in it."""
+        marks = [needle for needle in present if needle in MARKERS]
         for line in lines:
             self.at += 1
-            telling = any(needle in line for needle in self.needles)
-            if self.reports or not self.said or telling or self._testing():
+            telling = False
+            for needle in present:
+                if needle in line:
+                    telling = True
+                    break
+            if telling or self.reports or not self.said or self.testing:
                 self.line = line
                 caller, text = said_by(line)
-                if (telling or self._testing()) and self._of_a_test(line, text):
-                    continue
-                self._read(text, caller, telling)
-
-    def _testing(self) -> bool:
-        return self.tests[True].active or self.tests[False].active
+                if not self._of_a_test(line, text):
+                    self.marked = telling and any(mark in line for mark in marks)
+                    self._read(text, caller, telling)
 
     def _of_a_test(self, line: bytes, text: str) -> bool:
         """Whether a line is a test's own (a result, a plan); then it is no crash, whatever words are in it."""
-        return self.tests[TIME.search(line, 0, 120) is not None].take(text, self.at)
+        if not self.testing and not any(needle in line for needle in ktap.NEEDLES):
+            return False
+        taken = self.tests[TIME.search(line, 0, 120) is not None].take(text, self.at)
+        self.testing = self.tests[True].active or self.tests[False].active
+        return taken
 
     def _read(self, text: str, caller: str, telling: bool) -> None:
         if not self.said and self._is_no_firmware(text, telling):
@@ -162,12 +172,8 @@ class _Reader:
         if telling and len(self.refused) < kmod.LIMIT and (refused_module := kmod.refusal(text, self.at)):
             self.refused.append(refused_module)
             return
-        reset = RESET.match(text)
-        if reset or (REBOOT.match(text) and self._is_banner()):
-            self._booted(text, first=reset is not None and reset["first"] is not None)
+        if self.marked and self._starts_or_stops(text):
             return
-        if GOODBYE.match(text):
-            self.announced_reboot = True
         row, match = head(text) if telling else (None, None)
         report = self._report_of(caller, heads=row is not None)
         if report:
@@ -184,6 +190,15 @@ class _Reader:
                 self.reports.append(Report(row, match, text, self.at, caller))
             if len(self.reports) > OPEN_REPORTS:
                 self._close(self.reports[0])
+
+    def _starts_or_stops(self, text: str) -> bool:
+        """Note a line that starts the machine, and then return True; one that ends it also belongs to an open report."""
+        reset = RESET.match(text)
+        if reset or (REBOOT.match(text) and self._is_banner()):
+            self._booted(text, first=reset is not None and reset["first"] is not None)
+            return True
+        self.announced_reboot = self.announced_reboot or GOODBYE.match(text) is not None
+        return False
 
     def _is_no_firmware(self, text: str, telling: bool) -> bool:
         """Whether a line was not printed by what starts the kernel."""
@@ -229,6 +244,7 @@ class _Reader:
         self._close_all()
         for tests in self.tests.values():
             tests.end()
+        self.testing = False
         again = self.kernel_at > 0 or self.late or (first and self.ran)
         if again and not self.crashes and not self.announced_reboot and not self.done:
             self.crashes.append(

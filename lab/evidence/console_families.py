@@ -234,6 +234,6 @@ ANCHORS = family(
     (?:__(?:x64|ia32|arm64|riscv|s390x?|se|do)_)?_*(?:compat_)?(?:sys|SyS|SYSC)_(?:ioctl|connect|socketpair|listen|accept4?)
     sock_(?:ioctl|do_ioctl|release|mmap) compat_sock_ioctl _*sock_release sk_common_release do_dentry_open _*do_fault
     handle_mm_fault task_work_run blkdev_ioctl blkdev_driver_ioctl \w+_compat_ioctl _*do_softirq\w* handle_softirqs
-    run_timer_softirq hrtimer_run_softirq run_ksoftirqd do_one_initcall
+    run_timer_softirq hrtimer_run_softirq run_ksoftirqd do_one_initcall exit_to_usermode_loop
     """
 )

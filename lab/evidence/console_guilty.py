@@ -107,7 +107,9 @@ def _hung(found: list[list[Frame]]) -> Frame | None:
             if one.sure and (match := AWAITED.match(one.function)):
                 return Frame(function="rtnl_lock" if match["lock"] else "synchronize_rcu")
         for one in trace:
-            if one.sure and not (SCHEDULER.match(one.function) or skipped(one.function)):
+            if one.sure and not (
+                SCHEDULER.match(one.function) or HELPERS.match(one.function) or ENTRY.match(one.function)
+            ):
                 return one
     return None
 

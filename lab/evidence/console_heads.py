@@ -84,7 +84,7 @@ MEMORY_FAULTS = (
 )  # fmt: skip
 STALLS = (
     # kernel/watchdog.c, arch/powerpc/kernel/watchdog.c, kernel/workqueue.c, kernel/rcu/, kernel/hung_task.c
-    _row("soft lockup", r"BUG: soft lockup - CPU", C.LOCKUP, "BUG: soft lockup in {f}", Where.STALL),
+    _row("soft lockup", r"BUG: soft lockup", C.LOCKUP, "BUG: soft lockup in {f}", Where.STALL),
     _row("LOCKUP",
          r"(?:Watchdog detected|self-detected|CPU:? ?\d+ detected|CPU:? ?\d+) [hH]ard LOCKUP|detected hard LOCKUP",
          C.LOCKUP,
@@ -95,10 +95,10 @@ STALLS = (
     _row("INFO: rcu", r"INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls?", C.LOCKUP,
          "INFO: rcu detected stall in {f}",
          Where.STALL),
-    _row("INFO: task ", r"INFO: task .* blocked (?:in I/O wait )?for more than \d+ seconds", C.LOCKUP,
+    _row("INFO: task ", r"INFO: task \S.*:\d+ blocked (?:in I/O wait )?for", C.LOCKUP,
          "INFO: task hung in {f}",
          Where.HUNG),
-    _row("INFO: task ", r"INFO: task .* can't die for more than \d+ seconds", C.LOCKUP, "INFO: task can't die in {f}",
+    _row("INFO: task ", r"INFO: task \S.*:\d+ can't die for", C.LOCKUP, "INFO: task can't die in {f}",
          Where.HUNG),
 )  # fmt: skip
 BUGS = (
@@ -224,6 +224,9 @@ WARNINGS = (
          Where.HEAD),
     _row("WARNING: ", rf"WARNING: {SOURCE} at {F}(?:\+0x|, CPU#| \()", W, "WARNING in {f}", Where.HEAD),
     _row("WARNING: ", rf"WARNING: {AT}", W, "WARNING in {f}"),
+    # without CONFIG_DEBUG_BUGVERBOSE there is no file; a line may be cut
+    _row("WARNING: ", rf"WARNING: (?:CPU: \d+ PID: \d+ )?at {F}\+0x", W, "WARNING in {f}", Where.HEAD),
+    _row("WARNING: CPU: ", r"WARNING: CPU: \d+ PID: \d+", W, "WARNING in {f}"),
     # arch/x86/kernel/unwind_frame.c, unwind_orc.c, dumpstack_64.c
     _row("WARNING: kernel stack", r"WARNING: kernel stack (regs|frame pointer) .* has bad '(\S+?)' value", W,
          "WARNING: kernel stack {1} has bad '{2}' value", Where.NONE),
@@ -235,7 +238,7 @@ WARNINGS = (
 )  # fmt: skip
 LINES = (
     # net/core/dev.c, fs/open.c, fs/super.c
-    _row("unregister_netdevice", r"unregister_netdevice: waiting for \S+ to become free", C.BUG,
+    _row("unregister_netdevice", r"unregister_netdevice: waiting for \S+", C.BUG,
          "unregister_netdevice: waiting for DEV to become free", Where.NONE),
     _row("VFS: Close", r"VFS: Close: file count is (?:zero|0)", C.BUG,
          "VFS: Close: file count is zero (use-after-free)", Where.NONE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lab.evidence import console_heads as heads
 from lab.evidence.console_frames import MODULES, TAINTED, Frame, frame, traces
@@ -12,6 +13,7 @@ from lab.evidence.console_rows import Category, Row, normal
 
 REPORT_LINES = 400
 TITLE_LIMIT = 300
+ROOTS = tuple(needle.decode() for needle in heads.NEEDLES)
 SAME_LINES = 20
 """Two CPUs that run into the same trouble print their heads within so many lines, before either prints its trace."""
 
@@ -39,9 +41,15 @@ class Crash:
     excerpt: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=256)
+def rows_of(roots: tuple[str, ...]) -> tuple[Row, ...]:
+    """Return the rows, in order, whose needle a text with these roots may contain."""
+    return tuple(row for row in heads.ROWS if all(root in roots for root in ROOTS if root in row.needle))
+
+
 def head(text: str) -> tuple[Row | None, re.Match[str] | None]:
     """Return the row whose head this line is, and the match."""
-    for row in heads.ROWS:
+    for row in rows_of(tuple(root for root in ROOTS if root in text)):
         if row.needle in text and (match := row.head.search(text)):
             return (None, None) if heads.HARMLESS.match(text) else (row, match)
     return None, None
@@ -61,10 +69,11 @@ class Report:
         self.last = at
         if len(self.lines) < REPORT_LINES:
             self.lines.append(text)
-        if found := heads.PANIC.match(text):
+        if "panic" in text and (found := heads.PANIC.match(text)):
             self.panic = self.panic or found["reason"]
-        self.all_cpus = self.all_cpus or heads.ALL_CPUS.search(text) is not None
-        if heads.END.match(text) or at - self.at > REPORT_LINES:
+        if "NMI" in text or "panic" in text:
+            self.all_cpus = self.all_cpus or heads.ALL_CPUS.search(text) is not None
+        if at - self.at > REPORT_LINES or (("end" in text or "Rebooting" in text) and heads.END.match(text)):
             self.ended = True
 
     def hears(self, caller: str) -> bool:

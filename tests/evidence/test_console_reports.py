@@ -171,6 +171,8 @@ BUGS = [
     (f"{WARN} fs/x.c:1 foo.cold+0x1/0x2()", "foo", "WARNING in foo", C.WARNING),
     ("WARNING: fs/x.c:1 at foo+0x1/0x2, CPU#0: a/12", "foo", "WARNING in foo", C.WARNING),
     ("WARNING: at fs/x.c:1 foo+0x1/0x2()", "warn_slowpath_common foo", "WARNING in foo", C.WARNING),
+    (f"{WARN} foo+0x1/0x2", "foo", "WARNING in foo", C.WARNING),
+    ("WARNING: CPU: 1 PID: 12", "__warn foo", "WARNING in foo", C.WARNING),
     (f"{WARN} lib/refcount.c:28 refcount_warn_saturate+0x1/0x2",
      "__warn refcount_warn_saturate kobject_put put_device foo",
      "WARNING: refcount bug in foo", C.WARNING),
@@ -323,6 +325,7 @@ STALLS = [
     ),
     ("INFO: task a:1 can't die for more than 143 seconds.", "__schedule schedule foo", "INFO: task can't die in foo",
      C.LOCKUP),
+    ("INFO: task a b:12 blocked for", "__schedule schedule foo", "INFO: task hung in foo", C.LOCKUP),
     ("BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 31s!", "", "BUG: workqueue lockup", C.LOCKUP),
 ]  # fmt: skip
 PANIC = "Kernel panic - not syncing: "
