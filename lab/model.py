@@ -204,11 +204,15 @@ class Boot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """Seconds after which a step is ended and the attempt is ERROR infra.deadline (boot: see checks.boot)."""
+    """Seconds after which a step is ended and the attempt is ERROR infra.deadline (boot: see checks.boot).
+
+    silence_s: seconds without a word on the console after which a boot is ended, 0: only at its deadline.
+    """
 
     configure_s: float = 600.0
     build_s: float = 7200.0
     boot_s: float = 120.0
+    silence_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +261,8 @@ class Step:
     """One command line in one place with a deadline.
 
     argv: never a shell string of a stranger's words. environment: the whole of it, nothing is inherited.
-    workdir: inside the place. log: file in the evidence folder that takes stdout and stderr, appended.
+    workdir: inside the place. log: file in the evidence folder that takes stdout and stderr, appended. log_bytes: what it may
+    take; the middle of a longer one is dropped. silence_s: without a word for so long it is ended, 0: never for that.
     """
 
     name: str
@@ -266,6 +271,8 @@ class Step:
     deadline_s: float
     log: str
     environment: tuple[tuple[str, str], ...] = ()
+    log_bytes: int = 512 << 20
+    silence_s: float = 0.0
 
 
 class Ending(StrEnum):
@@ -281,7 +288,10 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What came of one Step. status: exit status, 0 … 255 (-1 if unknown). bytes_free: on the output filesystem, at the end."""
+    """What came of one Step. status: exit status, 0 … 255 (-1 if unknown). bytes_free: on the output filesystem, at the end.
+
+    dropped: bytes that its log has not.
+    """
 
     name: str
     ending: Ending
@@ -291,6 +301,7 @@ class StepResult:
     bytes_free: int | None = None
     inodes_free: int | None = None
     detail: str = ""
+    dropped: int = 0
 
     @property
     def ok(self) -> bool:

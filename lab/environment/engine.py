@@ -10,9 +10,7 @@ Source: docker-run(1), Docker Engine API v1.40.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
-import os
 import socket
 import tarfile
 import threading
@@ -27,14 +25,14 @@ import docker.errors
 import docker.types
 import requests.exceptions
 
-from lab.environment.following import LogReader
+from lab.environment.following import Limits, LogReader
+from lab.environment.owner import owner_is_alive, this_process
 from lab.errors import EnvironmentFault
 from lab.model import Ending, Step, StepResult
 from lab.settings import Settings
 
-LABEL = "kbuild-lab.owner"  # value: see owner_is_alive()
+LABEL = "kbuild-lab.owner"  # value: see lab.environment.owner
 SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock")
-FILE_LIMIT = 8 << 30  # bytes of one file a step may write
 # the engine reads stdout and stderr through two pipes and loses their order; a log needs it
 ONE_STREAM = ("sh", "-c", 'exec "$@" 2>&1', "sh")
 # nobody types these keys, so that none of them means "let go of the container" (docker's default swallows Ctrl-P)
@@ -69,6 +67,7 @@ class Place:
     processes: int = 4096
     cpus: float = 0.0  # 0: all of them
     tmp_mib: int = 2048
+    file_mib: int = 8192  # of one file that the step writes
     devices: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
@@ -182,14 +181,16 @@ class Engine:
         """
         began = time.monotonic()
         container = self._create(step, place)
-        ending, status, detail = Ending.ENGINE_LOST, -1, ""
+        ending, status, detail, dropped = Ending.ENGINE_LOST, -1, "", 0
         try:
             stream = self._client.api.attach(container, stdout=True, stderr=True, stream=True)
             with _engine_trouble(f"start the container of step {step.name!r}"):
                 self._client.api.start(container)
-            reader = LogReader(stream, log, on_line, LOST)
-            ours = reader.until_end(began + step.deadline_s, stop, lambda: self._kill(container))
-            ending, status, detail = self._ending(container, ours)
+            limits = Limits(deadline=began + step.deadline_s, silence_s=step.silence_s, log_bytes=step.log_bytes)
+            reader = LogReader(stream, log, on_line, LOST, limits)
+            ours, why = reader.until_end(stop, lambda: self._kill(container))
+            dropped = reader.dropped
+            ending, status, detail = self._ending(container, ours, why)
             with contextlib.suppress(*LOST, AttributeError):
                 stream.close()
         except LOST as error:
@@ -204,6 +205,7 @@ class Engine:
             status=status,
             seconds=round(time.monotonic() - began, 3),
             detail=detail,
+            dropped=dropped,
         )
 
     def interact(self, step: Step, place: Place, talk: Talk, *, tty: bool) -> int:
@@ -246,7 +248,7 @@ class Engine:
             nano_cpus=int(place.cpus * 1e9) or None,
             ulimits=[
                 docker.types.Ulimit(name="core", soft=0, hard=0),
-                docker.types.Ulimit(name="fsize", soft=FILE_LIMIT, hard=FILE_LIMIT),
+                docker.types.Ulimit(name="fsize", soft=place.file_mib << 20, hard=place.file_mib << 20),
             ],
             # attach() hands the output on; a second copy in the engine's own log would only fill its disk
             log_config=docker.types.LogConfig(type="none"),
@@ -284,13 +286,13 @@ class Engine:
         with contextlib.suppress(*LOST):
             self._client.api.kill(container, "SIGKILL")
 
-    def _ending(self, container: str, ours: Ending | None) -> tuple[Ending, int, str]:
-        """Read from the container's state how it ended; ours: what we did to it, if anything."""
+    def _ending(self, container: str, ours: Ending | None, why: str) -> tuple[Ending, int, str]:
+        """Read from the container's state how it ended; ours, why: what we did to it, if anything."""
         self._client.api.wait(container, timeout=30)
         state = self._client.api.inspect_container(container)["State"]
         status = int(state.get("ExitCode", -1))
         if ours is not None:
-            return ours, status, ""
+            return ours, status, why
         if state.get("OOMKilled"):
             return Ending.OUT_OF_MEMORY, status, "the container's memory limit was hit"
         if status in (137, 143):  # SIGKILL, SIGTERM: nobody of ours sent them
@@ -309,25 +311,6 @@ class Engine:
         """Kill and remove a container; one that is gone already is no error."""
         with _engine_trouble("remove a container"), contextlib.suppress(docker.errors.NotFound):
             self._client.api.remove_container(container, force=True, v=True)
-
-
-def this_process() -> str:
-    """Return the owner that stands for this process."""
-    return f"pid:{os.getpid()}"
-
-
-def owner_is_alive(owner: str) -> bool:
-    """Whether the lab that owns a container lives. owner: "pid:NUMBER", or the path of a scratch folder that it locks."""
-    if owner.startswith("pid:"):
-        return Path("/proc", owner.removeprefix("pid:")).exists()
-    try:
-        with Path(owner, "owner").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def connect(settings: Settings) -> Engine:

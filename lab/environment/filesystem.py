@@ -18,7 +18,8 @@ from pathlib import Path
 
 from lab import proc
 from lab.environment import coarse
-from lab.environment.engine import Engine, Mount, Place, owner_is_alive
+from lab.environment.engine import Engine, Mount, Place
+from lab.environment.owner import owner_is_alive
 from lab.errors import EnvironmentFault
 from lab.model import Step
 from lab.settings import Settings
@@ -72,7 +73,7 @@ class Scratch:
 
     @property
     def owner(self) -> str:
-        """The owner of every container that works for it (lab.environment.engine)."""
+        """The owner of every container that works for it (lab.environment.owner)."""
         return str(self.folder)
 
 

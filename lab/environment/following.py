@@ -1,20 +1,42 @@
-"""A container's output, followed while it runs: into a file, line by line to whoever listens, with a deadline."""
+"""A container's output, followed while it runs: into a file, line by line to whoever listens, with a deadline.
+
+What a log may take is bounded, on disk and in memory: of a longer one the head and the tail are kept, and a line between
+them says how much was dropped. The last lines are what a kernel's end is judged by.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.model import Ending
 
-LOG_LIMIT = 512 << 20  # bytes of one step's log; a console that floods is cut, not waited for
+TAIL_BYTES = 4 << 20  # at most, and at most a quarter of the whole
+PIECE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a step may take, how long it may be silent, and what its log may take.
+
+    deadline: by time.monotonic(). silence_s: seconds without a byte after which it is ended, 0: no limit. log_bytes: on disk.
+    """
+
+    deadline: float
+    silence_s: float = 0.0
+    log_bytes: int
 
 
 class LogReader:
-    """Copies a container's output into a file on a thread of its own and tells each line once."""
+    """Copies a container's output into a file on a thread of its own and tells each line once.
+
+    dropped: bytes that the log has not, once until_end() has returned.
+    """
 
     def __init__(
         self,
@@ -22,36 +44,78 @@ class LogReader:
         log: Path,
         on_line: Callable[[str], None],
         lost: tuple[type[Exception], ...],
+        limits: Limits,
     ) -> None:
         """lost: what the stream raises when the engine is gone; the log then ends."""
         self._done = threading.Event()
-        self._stream, self._log, self._on_line, self._lost = stream, log, on_line, lost
+        self._stream, self._log, self._on_line, self._lost, self._limits = stream, log, on_line, lost, limits
+        self._heard = time.monotonic()
+        self.dropped = 0
         threading.Thread(target=self._copy, name=f"log:{log.name}", daemon=True).start()
 
     def _copy(self) -> None:
-        written, rest = 0, b""
+        tail = _Tail(min(TAIL_BYTES, self._limits.log_bytes // 4))
+        room, rest = self._limits.log_bytes - tail.limit, b""
         try:
             with self._log.open("ab", buffering=0) as out, contextlib.suppress(*self._lost):
-                for chunk in self._stream:
-                    if written < LOG_LIMIT:
-                        out.write(chunk[: LOG_LIMIT - written])
-                    written += len(chunk)
-                    *lines, rest = (rest + chunk)[-(1 << 16) :].split(b"\n")
-                    for line in lines[-200:]:
-                        self._on_line(line.decode("utf-8", "replace"))
-                if written > LOG_LIMIT:
-                    out.write(b"\nlab: log cut here, %d bytes more were said\n" % (written - LOG_LIMIT))
+                try:
+                    for chunk in self._stream:
+                        self._heard = time.monotonic()
+                        out.write(chunk[:room])
+                        tail.add(chunk[room:])
+                        room -= min(room, len(chunk))
+                        *lines, rest = (rest + chunk)[-PIECE_BYTES:].split(b"\n")
+                        for line in lines[-200:]:
+                            self._on_line(line.decode("utf-8", "replace"))
+                finally:
+                    out.write(tail.text())
+                    self.dropped = tail.dropped
         finally:
             self._done.set()
 
-    def until_end(self, deadline: float, stop: threading.Event | None, kill: Callable[[], None]) -> Ending | None:
-        """Wait until the output ends; kill at the deadline or when told to stop. Returns what we did, None if nothing."""
+    def until_end(self, stop: threading.Event | None, kill: Callable[[], None]) -> tuple[Ending | None, str]:
+        """Wait until the output ends; kill at a limit or when told to stop. Returns what we did, None if nothing, and why."""
         ours: Ending | None = None
+        why = ""
         while not self._done.wait(0.05):
-            if ours is None and time.monotonic() > deadline:
+            if ours is not None:
+                continue
+            now, silence_s = time.monotonic(), self._limits.silence_s
+            if now > self._limits.deadline:
                 ours = Ending.DEADLINE
-                kill()
-            elif ours is None and stop is not None and stop.is_set():
+            elif silence_s and now - self._heard > silence_s:
+                ours, why = Ending.DEADLINE, f"it had said nothing for {silence_s:g} s"
+            elif stop is not None and stop.is_set():
                 ours = Ending.INTERRUPTED
+            if ours is not None:
                 kill()
-        return ours
+        return ours, why
+
+
+class _Tail:
+    """The newest bytes of a stream, no more than `limit`, and how many went before them."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.dropped = limit, 0
+        self._pieces: deque[bytes] = deque()
+        self._bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes; the oldest go."""
+        for at in range(0, len(data), PIECE_BYTES):
+            piece = data[at : at + PIECE_BYTES]
+            self._pieces.append(piece)
+            self._bytes += len(piece)
+            while self._bytes - len(self._pieces[0]) >= self.limit:
+                self._bytes -= len(self._pieces[0])
+                self.dropped += len(self._pieces.popleft())
+
+    def text(self) -> bytes:
+        """Return what follows the head in the log; it begins with a line, and one that says what was dropped, if any was."""
+        data = b"".join(self._pieces)
+        if not self.dropped:
+            return data
+        cut = max(0, len(data) - self.limit)
+        cut = data.find(b"\n", cut, cut + PIECE_BYTES) + 1 or cut
+        self.dropped += cut
+        return b"\nlab: %d bytes were dropped here\n" % self.dropped + data[cut:]

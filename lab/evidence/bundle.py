@@ -379,6 +379,7 @@ def _step(row: Mapping[str, Any]) -> StepResult | None:
             bytes_free=_whole(row.get("bytes_free")),
             inodes_free=_whole(row.get("inodes_free")),
             detail=str(row.get("detail", "")),
+            dropped=_whole(row.get("dropped")) or 0,
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -98,7 +98,7 @@ def _axes(tables: Tables) -> Schema:
     variables = {"type": "object", "propertyNames": {"not": {"enum": sorted(OURS)}}, "additionalProperties": TEXT}
     boot = {"machine": {"enum": machines}, "append": _list(TEXT), "memory_mib": _number(*MEMORY_MIB), "name": NAMED}
     make = {"variables": variables, "targets": _list({"type": "string"}), "jobs": _number(0, JOBS_MAX), "name": NAMED}
-    deadlines = {"configure_s": seconds, "build_s": seconds, "boot_s": seconds, "name": NAMED}
+    deadlines = {**dict.fromkeys(("configure_s", "build_s", "boot_s", "silence_s"), seconds), "name": NAMED}
     return {
         "source": _source(),
         "arch": {"enum": _names(tables.arch.values())},

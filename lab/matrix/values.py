@@ -318,7 +318,7 @@ def _machine(node: Node, around: Surroundings) -> str | None:
 
 
 def _deadlines(node: Node, around: Surroundings) -> Typed | None:
-    keys = ("configure_s", "build_s", "boot_s")
+    keys = ("configure_s", "build_s", "boot_s", "silence_s")
     found = yamltext.entries(node, "deadlines", (*keys, "name"), around.notes)
     if found is None:
         return None

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from lab.environment.engine import LABEL, Mount, Place, connect, this_process
+from lab.environment.engine import LABEL, Mount, Place, connect
+from lab.environment.owner import this_process
 from lab.errors import EnvironmentFault
 from lab.model import Ending, Step
 

@@ -8,7 +8,7 @@ import pytest
 
 from lab import proc
 from lab.environment import filesystem, writes
-from lab.environment.engine import owner_is_alive
+from lab.environment.owner import owner_is_alive
 from lab.errors import EnvironmentFault
 from lab.events import silent
 from lab.tables import FilesystemKind
