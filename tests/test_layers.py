@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN = {  # outside library -> the rooms that may know it
     "subprocess": {"proc"},
     "docker": {"environment.engine"},
+    "qemu": {"environment.guest_events"},
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
     "typer": {"cli", "cli.groups", "cli.plumbing"},

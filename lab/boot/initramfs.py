@@ -39,6 +39,7 @@ MODULES = "lab/modules"  # PATH of a module is relative to this folder, as it wa
 MODULES_LIST = "lab/modules.list"
 _SIZE_LIMIT = 0xFFFFFFFF  # eight hexadecimal digits
 _BLOCK = 512  # what cpio(1) rounds an archive up to
+_MAGIC, _TRAILER = b"070701", "TRAILER!!!"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +182,18 @@ def write_archive(members: Iterable[Entry], out: BinaryIO) -> int:
     written = 0
     for number, entry in enumerate(_with_folders(members), start=1):
         written += _write(entry, number, out)
-    written += _write(Entry(path="TRAILER!!!", mode=0), 0, out)
+    written += _write(Entry(path=_TRAILER, mode=0), 0, out)
     return written + out.write(bytes(-written % _BLOCK))
+
+
+def is_whole(archive: Path) -> bool:
+    """Whether an archive that write_archive() wrote has its end; True for any other file. Raises OSError."""
+    with archive.open("rb") as file:
+        if file.read(6) != _MAGIC:
+            return True
+        file.seek(0, io.SEEK_END)
+        file.seek(max(0, file.tell() - 2 * _BLOCK))
+        return _TRAILER.encode() in file.read()
 
 
 def _with_folders(members: Iterable[Entry]) -> list[Entry]:
@@ -206,7 +217,7 @@ def _write(entry: Entry, number: int, out: BinaryIO) -> int:
     name = entry.path.encode("utf-8", "surrogateescape") + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
     fields = (number, entry.mode, 0, 0, links, 0, len(data), 0, 0, *entry.device, len(name), 0)
-    header = b"070701" + b"".join(b"%08X" % value for value in fields) + name
+    header = _MAGIC + b"".join(b"%08X" % value for value in fields) + name
     written = out.write(header + bytes(-len(header) % 4))
     written += out.write(data)
     return written + out.write(bytes(-len(data) % 4))

@@ -1,12 +1,13 @@
 """Rows and artefacts to qemu command lines: a boot of a kernel, and the probe that tells whether KVM really runs a guest.
 
 The machine is bare on purpose: no defaults, no display, no network, no monitor; its serial port is qemu's standard
-output. A guest's reset ends qemu (-no-reboot), so panic=-1 ends the step at once and nothing is waited for.
+output. A guest's reset ends qemu (-no-reboot), so panic=-1 ends the step at once and nothing is waited for. What qemu has to
+tell of the guest it tells by QMP; a triple fault, to QMP a reset like any other, stands in a log of its own.
 
 No -seed and no -icount: the kernel mixes the time stamp counter into its randomness, so neither makes two boots equal,
 and the second costs speed.
 
-Source: qemu-system(1), 7.2; Documentation/admin-guide/kernel-parameters.txt.
+Source: qemu-system(1), 7.2; qemu, docs/interop/qmp-spec.rst; Documentation/admin-guide/kernel-parameters.txt.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from lab.tables import Arch, Machine
 
 CONSOLE_LOG = "console.txt"
 PROBE_LOG = "probe.txt"
+QMP_LOG = "qmp.jsonl"
+QEMU_LOG = "qemu.txt"
+DEVICE_TREE = "machine.dtb"
+SOCKET = "qmp"  # in the folder that qemu may write to
+CONSOLE_BYTES = 36 << 20
 ENVIRONMENT = (("HOME", "/tmp"), ("LC_ALL", "C"), ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("TZ", "UTC"))
 
 # Before the parameters of the row and of the matrix; one of theirs with the same key takes the place of ours.
@@ -55,20 +61,28 @@ def boot_step(
     *,
     kernel: str,
     initramfs: str,
+    told: str,
+    device_tree: str = "",
     accel: Accel = Accel.TCG,
     append: tuple[str, ...] = (),
     deadline_s: float,
+    silence_s: float = 0.0,
 ) -> Step:
-    """Return the Step that boots a kernel. kernel, initramfs: paths inside the place.
+    """Return the Step that boots a kernel. kernel, initramfs, device_tree: paths inside the place.
 
-    append: kernel parameters on top of those of the machine and of `boot`.
+    told: a folder there that qemu may write to: SOCKET and QEMU_LOG. append: kernel parameters on top of those of the
+    machine and of `boot`. silence_s: without a word for so long the guest is ended, 0: only at its deadline.
     """
     wanted = (*machine.append, *boot.append, *append)
     argv = (
         *_bare(machine, accel, max(machine.memory_mib, boot.memory_mib)),
         *(word for device in machine.devices for word in ("-device", device)),
+        *("-action", f"panic={machine.on_panic}"),
+        *("-qmp", f"unix:{told}/{SOCKET},server=on,wait=off"),
+        *("-d", "cpu_reset", "-D", f"{told}/{QEMU_LOG}"),
         *("-kernel", kernel, "-initrd", initramfs),
-        *("-append", " ".join(command_line(arch, wanted))),
+        *(("-dtb", device_tree) if device_tree else ()),
+        *("-append", " ".join(command_line(machine.console or arch.console, wanted))),
     )
     return Step(
         name="boot",
@@ -77,17 +91,19 @@ def boot_step(
         deadline_s=deadline_s,
         log=CONSOLE_LOG,
         environment=ENVIRONMENT,
+        log_bytes=CONSOLE_BYTES,
+        silence_s=silence_s,
     )
 
 
-def command_line(arch: Arch, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def command_line(console: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """Return the kernel's parameters: the console, our defaults as far as nobody set them, then what is wanted.
 
     More than one console= is meant as said (the last one becomes /dev/console), so ours stays and comes first.
     """
     taken = {parameter.partition("=")[0] for parameter in wanted}
     ours = (parameter for parameter in DEFAULT_APPEND if parameter.partition("=")[0] not in taken)
-    return (f"console={arch.console}", *ours, *wanted)
+    return (f"console={console}", *ours, *wanted)
 
 
 def _bare(machine: Machine, accel: Accel, memory_mib: int) -> tuple[str, ...]:

@@ -2,17 +2,22 @@
 
 A good boot is asserted, never assumed: only our init's `lab-init: done` ends one. The init names each module before it
 loads it, so that a kernel that crashes, hangs or resets in between leaves the culprit's name as its last marker.
+
+A second witness is qemu itself (lab.evidence.qmp): whether the guest was reset, switched off, told of its panic, or was still
+running at the deadline. A kernel that ends without a word is told apart by it. An end of qemu's own is for checks.infra.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from lab.evidence import console_modules as kmod
-from lab.evidence import ktap
+from lab.evidence import ktap, qmp
 from lab.evidence.bundle import Evidence
 from lab.evidence.console import ConsoleLog, ModuleLoad, read
+from lab.evidence.console_lines import GOODBYE
 from lab.evidence.console_livepatch import Refusal
 from lab.evidence.console_report import Crash
 from lab.evidence.console_rows import Category
@@ -26,6 +31,9 @@ IDS = (
     "boot.silent",
     "boot.hang",
     "boot.incomplete",
+    "boot.reset",
+    "boot.triple-fault",
+    "boot.flood",
     "boot.modules",
     "boot.test-failed",
     "boot.tests-incomplete",
@@ -39,6 +47,7 @@ TESTS_LIMIT = 50  # findings of failed tests; the note counts and lists more
 SYMBOLS_LIMIT = 50
 # insmod's errors for hardware that is not there; our init prints the name or strerror's text (busybox does the latter)
 NO_DEVICE = ("ENODEV", "ENXIO", "No such device")
+HUNG = ("boot.hang", "the boot fell silent before it was done")
 MILD = (Category.WARNING, Category.TEST_PROGRAM)
 """What does not stop the kernel by itself."""
 NO_INIT = ("No working init found", "Requested init", "Unable to mount root fs", "Attempted to kill init")
@@ -48,13 +57,10 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     """Yield crashes first, then modules that failed, then how the boot ended if not well, then boot.modules (a note)."""
     path = evidence.console
     step = next((step for step in evidence.steps if step.name == STEP), None)
-    if path is None:
-        if step and step.ending in (Ending.EXITED, Ending.DEADLINE):
-            yield _unfinished("boot.silent", "the kernel said nothing", ConsoleLog(), CONSOLE, step.ending)
-        else:
-            yield NotApplicable(check="boot", because=f"nothing was booted: there is no {CONSOLE}")
+    if path is None and (step is None or not _guests_own(step)):
+        yield NotApplicable(check="boot", because=f"nothing was booted: there is no {CONSOLE}")
         return
-    console, file = read(path), evidence.name_of(path)
+    console, file = (read(path), evidence.name_of(path)) if path is not None else (ConsoleLog(), CONSOLE)
     if step is None and not console.said:
         yield NotApplicable(check="boot", because=f"{file} is empty, and no step says that anything was booted")
         return
@@ -64,7 +70,9 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     yield from (_module_failed(load, file, _said_of(load, console)) for load in failed)
     yield from _refused_modules([line for line in console.refused if loading(console, line.at) is None], file)
     yield from _tests(console, file)
-    yield from _ending(console, step, file)
+    yield from _ending(End(console=console, step=step, told=_told(evidence), file=file))
+    if step is not None and step.dropped:
+        yield _flood(step, file)
     if console.loads or console.announced is not None:
         yield _modules(console, file)
 
@@ -244,47 +252,126 @@ def _tests_incomplete(one: ktap.Unfinished, console: ConsoleLog, file: str) -> F
     )
 
 
-def _ending(console: ConsoleLog, step: StepResult | None, file: str) -> Iterator[Finding]:
+# -------------------------------------------------------------------------------------------------------------- the end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a boot came to its end, by all witnesses. step: None if it was booted elsewhere."""
+
+    console: ConsoleLog
+    step: StepResult | None
+    told: qmp.Told
+    file: str
+
+    @property
+    def ending(self) -> Ending:
+        """How the step ended; a console from elsewhere ended by itself."""
+        return self.step.ending if self.step else Ending.EXITED
+
+    @property
+    def announced(self) -> bool:
+        """Whether the kernel said that it was going to reset or to switch off."""
+        return any(GOODBYE.match(line) for line in self.console.tail)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing but firmware was heard."""
+        return not self.console.said
+
+
+def _told(evidence: Evidence) -> qmp.Told:
+    return qmp.read(evidence.file(qmp.EVENTS), evidence.file(qmp.NOTES))
+
+
+def _guests_own(step: StepResult) -> bool:
+    """Whether a step ended by what the guest did, or did not do, and not by what became of qemu."""
+    return step.ending is Ending.DEADLINE or step.ok
+
+
+def _ending(end: End) -> Iterator[Finding]:
     """Yield what kept a boot from its end marker; nothing if it got there, or if the machine is to blame."""
+    console, told = end.console, end.told
     if console.done is not None:
         if console.done[0] + console.done[1] < (console.announced or 0):
-            yield _incomplete(console, file, "the init says it is done, but announced more modules than it tried")
+            yield _unfinished(
+                "boot.incomplete", "the init says it is done, but announced more modules than it tried", end
+            )
         return
-    ending = step.ending if step else Ending.EXITED
-    fatal = any(crash.panic or crash.category not in MILD for crash in console.crashes)
-    if ending in (Ending.ENGINE_LOST, Ending.INTERRUPTED, Ending.OUT_OF_MEMORY, Ending.KILLED):
+    if (end.step is not None and not _guests_own(end.step)) or qmp.is_hosts(told, console.tail):
         return  # the check of infra.* tells it
-    if not console.said:
-        yield _unfinished("boot.silent", "the kernel said nothing", console, file, ending)
-    elif fatal:
+    fatal = any(crash.panic or crash.category not in MILD for crash in console.crashes)
+    if fatal:
         return
-    elif ending is Ending.DEADLINE:
-        yield _unfinished("boot.hang", "the boot fell silent before it was done", console, file, ending)
+    if told.panicked_at:
+        yield _unfinished("boot.panic", "the kernel told its machine of a panic, and its console of none", end)
+    elif end.ending is Ending.DEADLINE:
+        id_, message = ("boot.silent", "the kernel said nothing") if end.silent else HUNG
+        yield _unfinished(id_, message, end)
+    elif told.triple_fault_at and not end.announced:
+        yield _unfinished("boot.triple-fault", "the processor met a triple fault and was reset", end)
+    elif told.shutdown == "guest-reset" and not end.announced:
+        yield _unfinished("boot.reset", "the kernel reset the machine without a word", end)
+    elif end.silent:
+        yield _unfinished("boot.silent", "the kernel said nothing", end)
     elif console.announced is None:
-        yield _unfinished("boot.no-init", "the kernel started, but the init did not", console, file, ending)
+        yield _unfinished("boot.no-init", "the kernel started, but the init did not", end)
     else:
-        yield _incomplete(console, file, "the machine stopped without the end marker of the init")
+        how = "the guest switched itself off" if told.shutdown == "guest-shutdown" else "the machine stopped"
+        yield _unfinished("boot.incomplete", f"{how} without the end marker of the init", end)
 
 
-def _incomplete(console: ConsoleLog, file: str, message: str) -> Finding:
-    return _unfinished("boot.incomplete", message, console, file, Ending.EXITED)
-
-
-def _unfinished(id_: str, message: str, console: ConsoleLog, file: str, ending: Ending) -> Finding:
-    pending = console.pending
-    because = [f"the last marker says that it was loading {pending.path}"] if pending else []
-    if ending is Ending.DEADLINE:
-        because.append("it was ended at the deadline of the boot step")
+def _unfinished(id_: str, message: str, end: End) -> Finding:
+    console, pending = end.console, end.console.pending
     first = pending.at if pending else max(1, console.lines - len(console.tail) + 1)
     return Finding(
         id=id_,
         severity=Severity.FAIL,
         title=message,
         message=f"{message}, while loading {pending.path}" if pending else message,
-        where=Span(file=file, first=first if console.lines else 0, last=console.lines),
+        where=Span(file=end.file, first=first if console.lines else 0, last=console.lines),
         blame=pending.path if pending else "",
-        because=tuple(because),
-        data={"lines": console.lines, "kernel_at": console.kernel_at, "tail": list(console.tail)},
+        because=tuple(_witnesses(end)),
+        data={
+            "lines": console.lines,
+            "kernel_at": console.kernel_at,
+            "shutdown": end.told.shutdown,
+            "counter": f"{end.told.counter:#x}" if end.told.counter is not None else "",
+            "tail": list(console.tail),
+        },
+    )
+
+
+def _witnesses(end: End) -> Iterator[str]:
+    """Yield what is known of the end, each with its place."""
+    told, pending = end.told, end.console.pending
+    if pending:
+        yield f"the last marker says that it was loading {pending.path}"
+    if end.silent:
+        yield "its console had said nothing"
+    if end.ending is Ending.DEADLINE:
+        detail = end.step.detail if end.step else ""
+        yield f"it was ended: {detail}" if detail else "it was ended at the deadline of the boot step"
+    if told.counter is not None:
+        yield f"shortly before, the processor was at {told.counter:#x} ({qmp.EVENTS}:{told.counter_at})"
+    if told.triple_fault_at:
+        yield f"qemu noted a triple fault ({qmp.NOTES}:{told.triple_fault_at})"
+    if told.shutdown:
+        yield f"qemu ended for the reason {told.shutdown} ({qmp.EVENTS}:{told.shutdown_at})"
+    if told.panicked_at:
+        yield f"the guest told of a panic ({qmp.EVENTS}:{told.panicked_at})"
+    if told.watchdog_at:
+        yield f"a watchdog of the machine fired ({qmp.EVENTS}:{told.watchdog_at})"
+
+
+def _flood(step: StepResult, file: str) -> Finding:
+    return Finding(
+        id="boot.flood",
+        severity=Severity.WARNING,
+        title="the console was flooded",
+        message=f"the console said more than is kept: {step.dropped} bytes in the middle are not there",
+        where=Span(file=file),
+        data={"dropped": step.dropped},
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lab.evidence import console, qmp
 from lab.evidence.bundle import Evidence
 from lab.evidence.log_facts import BuildLog, CompilerError, InfraKind, InfraLine, ToolCrash
 from lab.evidence.log_faults import EXPLAINING, Fault, faults
@@ -29,10 +30,16 @@ IDS = (
     "infra.io-error",
     "infra.ccache",
     "infra.network",
+    "infra.qemu-lost",
+    "infra.qemu-failed",
 )
 LOG = "build.txt"
 STEPS = "steps.json"
 BOOT = "boot"
+SIGNALLED = 128
+"""What a shell and a container's engine add to the number of the signal that ended a program."""
+NOT_FOUND = (126, 127)
+"""A shell's statuses for what it cannot execute, and for what is not there. Source: POSIX, Shell Command Language, 2.8.2."""
 FULL_BYTES = 16 << 20
 """Less than this free at the end of a failed step: no linker of a kernel finds room (vmlinux alone is larger)."""
 
@@ -66,7 +73,8 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         absent = f"there is neither a build log ({LOG}) nor a list of steps ({STEPS})"
         yield NotApplicable(check="infra", because=f"{path.name} is empty" if path and log is not None else absent)
         return
-    found = [finding for step in steps if (finding := _ending(step))]
+    found = [finding for step in steps if step.name != BOOT and (finding := _ending(step))]
+    found += [finding for step in steps if step.name == BOOT and (finding := _of_boot(step, evidence))]
     full = [step for step in steps if not step.ok and _full(step)]
     if full and not any(finding.id == "infra.disk-full" for finding in found) and _disk_explains(log):
         found.append(_disk_full(full[0], log))
@@ -124,9 +132,57 @@ def _line(line: InfraLine, file: str, severity: Severity, fault: Fault | None) -
     )
 
 
+def _of_boot(step: StepResult, evidence: Evidence) -> Finding | None:
+    """Return what became of qemu, if it did not end by its guest; a guest's end is for the check of the console."""
+    told = qmp.read(evidence.file(qmp.EVENTS), evidence.file(qmp.NOTES))
+    if step.ending is Ending.KILLED:
+        return _qemu("infra.qemu-lost", f"qemu was {step.detail or 'killed'}", step, Span(file=STEPS))
+    if step.ending in ENDINGS and step.ending is not Ending.DEADLINE:
+        return _ending(step)
+    if qmp.is_hosts(told, _tail(evidence)):
+        signalled = told.shutdown in ("host-signal", "")
+        by = (
+            "by a signal that was not the lab's"
+            if signalled and not told.stopped
+            else f"({told.stopped or told.shutdown})"
+        )
+        where = Span(
+            file=qmp.EVENTS, first=told.shutdown_at or told.stopped_at, last=told.shutdown_at or told.stopped_at
+        )
+        return _qemu("infra.qemu-lost", f"qemu was ended {by}", step, where)
+    if step.ending is Ending.DEADLINE or step.ok:
+        return None
+    if step.status > SIGNALLED:
+        return _qemu("infra.qemu-lost", f"qemu crashed with signal {step.status - SIGNALLED}", step, Span(file=STEPS))
+    return _not_started(step, evidence)
+
+
+def _not_started(step: StepResult, evidence: Evidence) -> Finding:
+    """Return why qemu would not run: its own words, or the shell's, are the last on the console."""
+    program = step.argv[0] if step.argv else "qemu"
+    path, tail = evidence.console, [line for line in _tail(evidence) if line.strip()]
+    said = next((line for line in reversed(tail) if "qemu" in line), tail[-1] if tail else "it said nothing")
+    where = Span(file=evidence.name_of(path)) if path else Span(file=STEPS)
+    if step.status in NOT_FOUND:
+        return _qemu("infra.missing-tool", f"{program} is not in the image that boots: {said.strip()}", step, where)
+    return _qemu("infra.qemu-failed", f"{program} exited {step.status}: {said.strip()}", step, where)
+
+
+def _tail(evidence: Evidence) -> tuple[str, ...]:
+    return console.read(evidence.console).tail if evidence.console else ()
+
+
+def _qemu(id_: str, message: str, step: StepResult, where: Span) -> Finding:
+    title = {"infra.qemu-lost": "qemu was lost", "infra.qemu-failed": "qemu did not run"}.get(id_, "qemu is missing")
+    data: dict[str, Any] = {"step": step.name, "status": step.status, "seconds": step.seconds, "message": message[:500]}
+    if id_ == "infra.missing-tool":
+        data["subject"] = step.argv[0] if step.argv else ""
+    return Finding(id=id_, severity=Severity.ERROR, title=title, message=message[:500], where=where, data=data)
+
+
 def _ending(step: StepResult) -> Finding | None:
-    """Return what a step's end says; a boot that ran into its deadline is for the check of the console."""
-    if step.ending is Ending.EXITED or (step.name == BOOT and step.ending is Ending.DEADLINE):
+    """Return what a step's end says."""
+    if step.ending is Ending.EXITED:
         return None
     id_, text = ENDINGS[step.ending]
     message = text.format(name=step.name) + (f": {step.detail}" if step.detail else "")

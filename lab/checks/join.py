@@ -21,7 +21,7 @@ ORDER = (
     "timestamps.",
     "objtool.flags", "objtool.sections", "objtool.error", "objtool.warning", "livepatch.conflict", "livepatch.", "build.",
     "btf.", "modpost.undefined", "modpost.", "kallsyms.inconsistent", "kallsyms.", "boot.", "boot.module-failed", "boot.panic",
-    "boot.lockup", "boot.no-init", "boot.hang", "boot.incomplete", "boot.reboot",
+    "boot.lockup", "boot.no-init", "boot.hang", "boot.incomplete", "boot.triple-fault", "boot.reset", "boot.reboot",
 )  # fmt: skip
 GRAVITY = (Severity.ERROR, Severity.FAIL, Severity.WARNING, Severity.NOTE)
 PAIRS_LIMIT = 600
@@ -47,7 +47,10 @@ ARTEFACTS = (
 )
 ONE_CAUSE = ("stale-object", "trimmed", "not-linked")
 """Causes of undefined symbols that one object has for all of them."""
-ENDS = ("boot.hang", "boot.incomplete", "boot.no-init", "boot.panic", "boot.lockup", "boot.reboot", "boot.atomic-sleep")
+ENDS = (
+    "boot.hang", "boot.incomplete", "boot.no-init", "boot.panic", "boot.lockup", "boot.triple-fault", "boot.reset",
+    "boot.reboot", "boot.atomic-sleep",
+)  # fmt: skip
 DIED = "D"
 """The taint flag of a kernel that has died before: what it says then is a consequence. Source: kernel/panic.c, TAINT_DIE."""
 

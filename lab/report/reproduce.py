@@ -98,7 +98,8 @@ class BootRecipe(TypedDict):
     """How the kernel was booted. step: paths in it are /boot-in/kernel and /boot-in/initramfs.
 
     guest: the image whose /bin/busybox is the guest's. kernel: relative to O=. init: text of the initramfs' script;
-    applets: names of busybox that it needs. kvm: under KVM.
+    applets: names of busybox that it needs. kvm: under KVM. device_trees: relative to O=, the first that is there becomes
+    /boot-in/machine.dtb.
     """
 
     image: ImageRecipe
@@ -109,6 +110,7 @@ class BootRecipe(TypedDict):
     init: str
     applets: Sequence[str]
     kvm: bool
+    device_trees: NotRequired[Sequence[str]]
 
 
 class Recipe(TypedDict):

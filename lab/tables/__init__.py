@@ -15,6 +15,7 @@ from lab.tables.rows import (
     FilesystemKind,
     Image,
     Machine,
+    OnPanic,
     Purpose,
     Tables,
     Toolchain,
@@ -22,8 +23,8 @@ from lab.tables.rows import (
 )
 
 __all__ = [
-    "BASED", "DATA", "Arch", "Filesystem", "FilesystemKind", "Image", "Machine", "Purpose", "Tables", "Toolchain",
-    "ToolchainFamily", "load",
+    "BASED", "DATA", "Arch", "Filesystem", "FilesystemKind", "Image", "Machine", "OnPanic", "Purpose", "Tables",
+    "Toolchain", "ToolchainFamily", "load",
 ]  # fmt: skip
 
 DATA = Path(__file__).parent.parent / "data"

@@ -45,6 +45,13 @@ class ToolchainFamily(StrEnum):
     LLVM = "llvm"
 
 
+class OnPanic(StrEnum):
+    """What qemu does when the guest told of its panic: -action panic=. Source: qemu, qapi/run-state.json, PanicAction."""
+
+    SHUTDOWN = "shutdown"
+    NONE = "none"  # for guests that go on to say the rest and to reset themselves
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """One machine that qemu can be. The first of an architecture is its default."""
@@ -55,6 +62,9 @@ class Machine:
     cpu: str  # qemu's -cpu under TCG; "max" has every feature TCG knows
     image: str  # the row of images/ that holds the program
     devices: tuple[str, ...] = ()  # each the value of one -device: pvpanic
+    on_panic: OnPanic = OnPanic.SHUTDOWN
+    console: str = ""  # for console=, "" is the architecture's
+    device_tree: tuple[str, ...] = ()  # where a build may have put the one it needs, relative to O=; the first counts
     append: tuple[str, ...] = ()  # kernel parameters this machine needs, without console=
     memory_mib: int = 256
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lab import checks, kbuild
-from lab.boot import initramfs
+from lab.boot import initramfs, machine
 from lab.environment import emulation, writes
 from lab.environment.engine import Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
-from lab.errors import EnvironmentFault, LabError
+from lab.errors import EnvironmentFault, LabError, Untestable
 from lab.events import JobProgress
-from lab.evidence import mtimes, remake
+from lab.evidence import mtimes, qmp, remake
 from lab.evidence.bundle import Evidence, pack
 from lab.model import AttemptResult, Cell, Ending, Finding, Outcome, Probe, Severity, Span, Step, StepResult
 from lab.report import reproduce
@@ -62,9 +63,12 @@ class Attempt:
         if watch is not None:
             free = os.statvfs(watch)
             result = replace(result, bytes_free=free.f_bavail * free.f_frsize, inodes_free=free.f_favail)
+        self._keep(result)
+        return result
+
+    def _keep(self, result: StepResult) -> None:
         self.steps.append(result)
         store.write(self.folder / "steps.json", store.Steps(steps=tuple(self.steps)))
-        return result
 
     def _progress(self, step: Step) -> Callable[[str], None]:
         """Return what is told each line of a step's log: it passes some of them on, with the part that is done."""
@@ -237,9 +241,28 @@ class Attempt:
             for module in Evidence(self.folder).modules
             if module.file is not None
         ]
-        order = guests.lay_out(self.bench, self.guest, kernel, modules, place.folder)
+        tree = self._device_tree(place.out)
+        order = guests.lay_out(self.bench, self.guest, kernel, modules, place.folder, tree)
         self.facts |= {"accel": self.bench.accel.value, "modules": [one.path for one in order]}
-        self.run(self.guest.step, self.guest.place(self.bench, place.folder, place.owner))
+        progress = self._progress(self.guest.step)
+        self._keep(guests.run(self.bench, self.guest, place.folder, self.folder, owner=place.owner, on_line=progress))
+        told = qmp.read(self.folder / machine.QMP_LOG, self.folder / machine.QEMU_LOG)
+        self.facts |= {"qemu": told.version, "guest_ended": told.shutdown}
+
+    def _device_tree(self, out: Path) -> Path | None:
+        """Return the device tree that the machine needs from the build, kept as evidence; None if it needs none."""
+        assert self.guest is not None, "there is a machine"
+        wanted = self.guest.machine.device_tree
+        found = next((out / path for path in wanted if (out / path).is_file()), None)
+        if found is not None:
+            shutil.copyfile(found, self.folder / machine.DEVICE_TREE)
+        elif wanted:
+            raise Untestable(
+                f"machine {self.guest.machine.name!r} needs a device tree, and the build made none",
+                facts=tuple(("looked for", path) for path in wanted),
+                hint="the configuration must have the board (docs/matrix.md, boot)",
+            )
+        return found
 
     def _guest(self) -> guests.Guest | None:
         if self.cell.boot is None:
@@ -252,7 +275,7 @@ class Attempt:
             self.cell.boot,
             qemu=self.inputs.boot,
             busybox=self.inputs.guest,
-            deadline_s=self.cell.deadlines.boot_s,
+            deadlines=self.cell.deadlines,
         )
         self.facts["machine"] = guest.machine.name
         return guest

@@ -5,23 +5,32 @@ Attempts boot what they built, `lab boot` what it is given: what both need stand
 
 from __future__ import annotations
 
+import errno
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.boot import initramfs, machine
+from lab.environment import guest_events
 from lab.environment.engine import Mount, Place
 from lab.environment.image import BuiltImage
-from lab.model import Boot, Step
+from lab.errors import EnvironmentFault
+from lab.evidence import image_length
+from lab.model import Boot, Deadlines, Step, StepResult
 from lab.report.reproduce import BootRecipe
 from lab.tables import Arch, Machine
 from lab.use import record as records
-from lab.use.bench import Bench
+from lab.use.bench import Bench, give_to_build
 
 BOOT_IN = "/boot-in"  # inside the boot container
 BUSYBOX = "/bin/busybox"  # inside the guest's image
 SHOWN = "boot-in"  # in the scratch folder: what the container sees as BOOT_IN
+BOOT_OUT = "/boot-out"  # inside the boot container: where qemu may write
+TOLD = "boot-out"  # in the scratch folder: what the container sees as BOOT_OUT
+FILE_MIB = 64  # of a file there: a guest can make qemu note one reset of a processor after the other
+QEMU_LOG_BYTES = 1 << 20  # of what qemu noted is kept
+NOT_WHOLE = "infra.boot-image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +53,11 @@ class Guest:
         return Place(
             image=self.qemu.id,
             owner=owner,
-            mounts=(Mount(host=scratch / SHOWN, inside=BOOT_IN),),
+            mounts=(
+                Mount(host=scratch / SHOWN, inside=BOOT_IN),
+                Mount(host=scratch / TOLD, inside=BOOT_OUT, writable=True),
+            ),
+            file_mib=FILE_MIB,
             user=f"{settings.uid}:{settings.gid}",
             memory_mib=self.boot.memory_mib + 1024,
             devices=("/dev/kvm:/dev/kvm:rw",) if use_kvm else (),
@@ -52,7 +65,9 @@ class Guest:
         )
 
 
-def guest(bench: Bench, arch: Arch, boot: Boot, *, qemu: BuiltImage, busybox: BuiltImage, deadline_s: float) -> Guest:
+def guest(
+    bench: Bench, arch: Arch, boot: Boot, *, qemu: BuiltImage, busybox: BuiltImage, deadlines: Deadlines
+) -> Guest:
     """Decide how a kernel is booted; nothing runs yet."""
     row = arch.machine_named(boot.machine)
     assert row is not None, "who asks knows the machines"
@@ -62,25 +77,89 @@ def guest(bench: Bench, arch: Arch, boot: Boot, *, qemu: BuiltImage, busybox: Bu
         boot,
         kernel=f"{BOOT_IN}/kernel",
         initramfs=f"{BOOT_IN}/initramfs",
+        told=BOOT_OUT,
+        device_tree=f"{BOOT_IN}/{machine.DEVICE_TREE}" if row.device_tree else "",
         accel=bench.accel,
-        deadline_s=deadline_s,
+        deadline_s=deadlines.boot_s,
+        silence_s=deadlines.silence_s,
     )
     init = (bench.settings.data / "boot" / "init").read_text()
     return Guest(arch=arch, machine=row, boot=boot, qemu=qemu, busybox=busybox, init=init, step=step)
 
 
 def lay_out(
-    bench: Bench, wanted: Guest, kernel: Path, modules: Sequence[initramfs.ModuleFile], scratch: Path
+    bench: Bench,
+    wanted: Guest,
+    kernel: Path,
+    modules: Sequence[initramfs.ModuleFile],
+    scratch: Path,
+    device_tree: Path | None = None,
 ) -> tuple[initramfs.ModuleFile, ...]:
-    """Put kernel and initramfs where the container will see them; return the modules in the order in which they are loaded."""
+    """Put what is booted where the container will see it; return the modules in the order in which they are loaded.
+
+    Raises EnvironmentFault where there is no room for it.
+    """
     shown = scratch / SHOWN
-    shown.mkdir()
-    shutil.copyfile(kernel, shown / "kernel")
     order = initramfs.load_order(modules).modules
     busybox = bench.engine.read_file(wanted.busybox.id, BUSYBOX)
-    with (shown / "initramfs").open("xb") as out:
-        initramfs.write_archive(initramfs.entries(busybox, order, wanted.init), out)
+    try:
+        shown.mkdir()
+        shutil.copyfile(kernel, shown / "kernel")
+        if device_tree is not None:
+            shutil.copyfile(device_tree, shown / machine.DEVICE_TREE)
+        with (shown / "initramfs").open("xb") as out:
+            initramfs.write_archive(initramfs.entries(busybox, order, wanted.init), out)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise EnvironmentFault(
+            f"cannot lay out what is to be booted: {error.strerror}",
+            finding="infra.disk-full" if full else "infra.host",
+            facts=(("folder", str(shown)),),
+        ) from error
     return order
+
+
+def run(
+    bench: Bench,
+    wanted: Guest,
+    scratch: Path,
+    folder: Path,
+    *,
+    owner: str,
+    on_line: Callable[[str], None] = lambda line: None,
+) -> StepResult:
+    """Boot what lay_out() put into `scratch`; the console, and what qemu told and noted, become files of `folder`.
+
+    Raises EnvironmentFault if the files are not whole or the container cannot be made; never for what becomes of the guest.
+    """
+    _check_whole(scratch / SHOWN)
+    told = scratch / TOLD
+    told.mkdir(exist_ok=True)
+    give_to_build(told, bench.settings)
+    place = wanted.place(bench, scratch, owner)
+    with guest_events.followed(told / machine.SOCKET, folder / machine.QMP_LOG, deadline_s=wanted.step.deadline_s):
+        result = bench.engine.execute(wanted.step, place, folder / wanted.step.log, on_line=on_line, stop=bench.stop)
+    guest_events.kept(told / machine.QEMU_LOG, folder / machine.QEMU_LOG, QEMU_LOG_BYTES)
+    return result
+
+
+def _check_whole(shown: Path) -> None:
+    """Raise EnvironmentFault unless kernel and initramfs are all there: a kernel cannot be judged by half of its files."""
+    try:
+        missing = image_length.missing_bytes(shown / "kernel")
+        whole = initramfs.is_whole(shown / "initramfs")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot read what is to be booted: {error.strerror or error}", finding=NOT_WHOLE
+        ) from error
+    if missing:
+        raise EnvironmentFault(
+            "the kernel image is not whole",
+            finding=NOT_WHOLE,
+            facts=(("missing", f"{missing} bytes, by its own header"),),
+        )
+    if not whole:
+        raise EnvironmentFault("the initramfs is not whole: it has no end", finding=NOT_WHOLE)
 
 
 def recipe(bench: Bench, wanted: Guest, scratch: Path) -> BootRecipe:
@@ -94,4 +173,5 @@ def recipe(bench: Bench, wanted: Guest, scratch: Path) -> BootRecipe:
         kernel=wanted.arch.image_path,
         init=wanted.init,
         kvm=bench.accel is machine.Accel.KVM,
+        device_trees=wanted.machine.device_tree,
     )

@@ -41,7 +41,15 @@ def image_recipe(row: Image, built: BuiltImage) -> ImageRecipe:
 
 
 def boot_recipe(
-    image: ImageRecipe, guest: ImageRecipe, place: Place, step: Step, *, kernel: str, init: str, kvm: bool
+    image: ImageRecipe,
+    guest: ImageRecipe,
+    place: Place,
+    step: Step,
+    *,
+    kernel: str,
+    init: str,
+    kvm: bool,
+    device_trees: tuple[str, ...] = (),
 ) -> BootRecipe:
     """Return how the kernel is booted."""
     return BootRecipe(
@@ -53,6 +61,7 @@ def boot_recipe(
         init=init,
         applets=initramfs.APPLETS,
         kvm=kvm,
+        device_trees=device_trees,
     )
 
 

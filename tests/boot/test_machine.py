@@ -15,7 +15,7 @@ MACHINE = ARCH.machines[0]
 
 
 def argv(machine: tables.Machine = MACHINE, **options) -> tuple[str, ...]:
-    paths = {"kernel": "/boot-in/kernel", "initramfs": "/boot-in/initramfs"}
+    paths = {"kernel": "/boot-in/kernel", "initramfs": "/boot-in/initramfs", "told": "/boot-out"}
     return boot_step(ARCH, machine, Boot(), **paths, deadline_s=33.0, **options).argv
 
 
@@ -44,8 +44,8 @@ def test_the_rows_devices_and_parameters_are_used():
 
 
 def test_an_oops_or_a_panic_ends_the_guest_unless_the_cell_says_otherwise():
-    assert command_line(ARCH, ()) == ("console=ttyS0", "panic=-1", "oops=panic", "loglevel=7")
-    assert command_line(ARCH, ("panic=10", "quiet")) == (
+    assert command_line("ttyS0", ()) == ("console=ttyS0", "panic=-1", "oops=panic", "loglevel=7")
+    assert command_line("ttyS0", ("panic=10", "quiet")) == (
         "console=ttyS0",
         "oops=panic",
         "loglevel=7",
@@ -67,7 +67,29 @@ def test_kvm_takes_the_hosts_processor_and_tcg_the_rows():
 
 
 def test_the_deadline_is_the_steps():
-    assert boot_step(ARCH, MACHINE, Boot(), kernel="k", initramfs="i", deadline_s=5.0).deadline_s == 5.0
+    step = boot_step(ARCH, MACHINE, Boot(), kernel="k", initramfs="i", told="t", deadline_s=5.0, silence_s=2.0)
+    assert (step.deadline_s, step.silence_s) == (5.0, 2.0)
+
+
+def test_qemu_is_asked_where_the_lab_listens():
+    assert after(argv(), "-qmp") == ["unix:/boot-out/qmp,server=on,wait=off"]
+    assert after(argv(), "-D") == ["/boot-out/qemu.txt"]
+
+
+def test_a_row_may_have_a_console_a_device_tree_and_a_way_with_panics_of_its_own():
+    machine = replace(MACHINE, console="ttyAMA1", on_panic=tables.OnPanic.SHUTDOWN)
+    words = argv(machine=machine, device_tree="/boot-in/machine.dtb")
+    assert "console=ttyAMA1" in after(words, "-append")[0].split()
+    assert after(words, "-dtb") == ["/boot-in/machine.dtb"]
+    assert after(words, "-action") == ["panic=shutdown"]
+    assert "-dtb" not in argv()
+
+
+def test_a_machine_with_pvpanic_lets_its_guest_say_the_rest():
+    for arch in TABLES.arch.values():
+        for machine in arch.machines:
+            told = any(device.startswith("pvpanic") for device in machine.devices)
+            assert (machine.on_panic is tables.OnPanic.NONE) == told, (arch.name, machine.name)
 
 
 # -------------------------------------------------------------------------------------------------------------- probe

@@ -17,10 +17,20 @@ OOPS = (
 )
 
 
-def judged(folder, text, ending="exited", status=0):
+UP = {"link": "up"}
+RESET = {"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}}
+REGISTERS = {"asked": "human-monitor-command", "answer": "RIP=ffffffff81000123"}
+PANICKED = {"event": "GUEST_PANICKED", "data": {"action": "run"}}
+
+
+def judged(folder, text, ending="exited", status=0, told=None, notes="", **more):
     if text is not None:
         (folder / "console.txt").write_text(text)
-    step = {"name": "boot", "ending": ending, "status": status, "seconds": 1.0}
+    if told is not None:
+        (folder / "qmp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    if notes:
+        (folder / "qemu.txt").write_text(notes)
+    step = {"name": "boot", "ending": ending, "status": status, "seconds": 1.0, **more}
     (folder / "steps.json").write_text(json.dumps([step]))
     return [answer for answer in boot.check(Evidence(folder)) if isinstance(answer, Finding)]
 
@@ -92,6 +102,93 @@ def test_a_lost_engine_is_left_to_the_check_of_the_machine(tmp_path):
 
 def test_an_init_that_tried_fewer_modules_than_it_announced_is_incomplete(tmp_path):
     assert "boot.incomplete" in ids(judged(tmp_path, START + "lab-init: done ok=1 fail=0\n"))
+
+
+# ------------------------------------------------------------------------------------- what qemu itself tells of the end
+
+
+BOOTING = "[    0.000000] Linux version 6.1.0\n[    0.100000] Calibrating delay loop\n"
+
+
+def test_a_reset_that_nobody_announced_is_told_with_its_proof(tmp_path):
+    (finding,) = judged(tmp_path, BOOTING, told=[UP, RESET])
+    assert (finding.id, finding.severity) == ("boot.reset", Severity.FAIL)
+    assert "qemu ended for the reason guest-reset (qmp.jsonl:2)" in finding.because
+
+
+def test_a_triple_fault_is_told_from_another_reset(tmp_path):
+    (finding,) = judged(tmp_path, BOOTING, told=[UP, RESET], notes="CPU Reset (CPU 0)\nTriple fault\n")
+    assert finding.id == "boot.triple-fault"
+    assert "qemu noted a triple fault (qemu.txt:2)" in finding.because
+
+
+def test_a_reset_before_the_first_word_says_that_there_was_none(tmp_path):
+    (finding,) = judged(tmp_path, "SeaBIOS (version 1.16)\n", told=[UP, RESET])
+    assert finding.id == "boot.reset"
+    assert "its console had said nothing" in finding.because
+
+
+@pytest.mark.parametrize(
+    "line", ["reboot: Restarting system", "reboot: machine restart", "[    1.0] Rebooting in 1 seconds.."]
+)
+def test_a_reset_that_was_announced_is_no_surprise(tmp_path, line):
+    (finding,) = judged(tmp_path, BOOTING + line + "\n", told=[UP, RESET], notes="Triple fault\n")
+    assert finding.id == "boot.no-init"
+
+
+def test_a_panic_is_the_finding_and_not_the_reset_that_follows_it(tmp_path):
+    text = BOOTING + "Kernel panic - not syncing: asked for\n"
+    assert ids(judged(tmp_path, text, told=[UP, PANICKED, RESET])) == ["boot.panic"]
+
+
+def test_a_panic_that_only_the_machine_was_told_of_is_one(tmp_path):
+    (finding,) = judged(tmp_path, BOOTING, told=[UP, PANICKED, RESET])
+    assert finding.id == "boot.panic"
+    assert "the guest told of a panic (qmp.jsonl:2)" in finding.because
+
+
+def test_a_guest_that_switched_itself_off_is_incomplete(tmp_path):
+    off = {"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-shutdown"}}
+    found = judged(tmp_path, START, told=[UP, off])
+    assert found[0].id == "boot.incomplete"
+    assert found[0].title == "the guest switched itself off without the end marker of the init"
+
+
+def test_a_hang_says_where_the_processor_was(tmp_path):
+    (finding,) = judged(tmp_path, BOOTING, ending="deadline", status=-1, told=[UP, REGISTERS])
+    assert finding.id == "boot.hang"
+    assert finding.data["counter"] == "0xffffffff81000123"
+    assert "shortly before, the processor was at 0xffffffff81000123 (qmp.jsonl:2)" in finding.because
+
+
+def test_a_boot_that_was_ended_for_its_silence_says_so(tmp_path):
+    found = judged(tmp_path, BOOTING, ending="deadline", status=-1, detail="it had said nothing for 30 s")
+    assert "it was ended: it had said nothing for 30 s" in found[0].because
+
+
+def test_what_qemu_tells_does_not_matter_once_the_init_is_done(tmp_path):
+    text = START + SECOND + "lab-init: ok 2/2 b/b.ko\nlab-init: done ok=2 fail=0\n"
+    assert ids(judged(tmp_path, text, told=[UP, RESET], notes="Triple fault\n")) == ["boot.modules"]
+
+
+HOSTS = [UP, {"event": "SHUTDOWN", "data": {"guest": False, "reason": "host-signal"}}]
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "told"),
+    [("killed", 137, [UP]), ("exited", 139, [UP]), ("exited", 1, None), ("exited", 127, None), ("exited", 0, HOSTS)],
+    ids=["killed", "crashed", "error", "not there", "terminated"],
+)
+@pytest.mark.parametrize("text", ["", BOOTING, START])
+def test_a_lost_qemu_is_never_the_kernels_fault(tmp_path, ending, status, told, text):
+    found = judged(tmp_path, text, ending=ending, status=status, told=told)
+    assert [finding.id for finding in found if finding.decides] == []
+
+
+def test_a_flood_is_told_and_decides_nothing(tmp_path):
+    found = judged(tmp_path, START + SECOND + "lab-init: ok 2/2 b/b.ko\nlab-init: done ok=2 fail=0\n", dropped=5000)
+    assert [(finding.id, finding.decides) for finding in found] == [("boot.flood", False), ("boot.modules", False)]
+    assert found[0].data == {"dropped": 5000}
 
 
 def test_nothing_booted_is_not_applicable(tmp_path):

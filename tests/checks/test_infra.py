@@ -113,3 +113,94 @@ def test_neither_log_nor_steps_is_not_applicable(tmp_path):
     (tmp_path / "config.txt").write_text("CONFIG_X=y\n")
     (answer,) = infra.check(Evidence(tmp_path))
     assert isinstance(answer, NotApplicable)
+
+
+# ------------------------------------------------------------------------------------------------------ what befell qemu
+
+
+def of_boot(folder, console="", told=(), **step):
+    (folder / "console.txt").write_text(console)
+    (folder / "qmp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    row = {
+        "name": "boot",
+        "ending": "exited",
+        "status": 0,
+        "seconds": 1.0,
+        "argv": ["qemu-system-x86_64", "-nodefaults"],
+    }
+    return list(infra.check(evidence(folder, **row | step)))
+
+
+UP = {"link": "up"}
+BOOTING = "[    0.000000] Linux version 6.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("console", "told", "step", "id_", "says"),
+    [
+        (
+            BOOTING,
+            [UP],
+            {"ending": "killed", "status": 137, "detail": "ended by signal 9"},
+            "infra.qemu-lost",
+            "signal 9",
+        ),
+        (BOOTING, [UP], {"status": 139}, "infra.qemu-lost", "crashed with signal 11"),
+        (BOOTING, [UP], {"status": 134}, "infra.qemu-lost", "crashed with signal 6"),
+        (
+            BOOTING,
+            [UP, {"event": "SHUTDOWN", "data": {"guest": False, "reason": "host-signal"}}],
+            {},
+            "infra.qemu-lost",
+            "by a signal that was not the lab's",
+        ),
+        (BOOTING + "qemu-system-x86_64: terminating on signal 15 from pid 1", [], {}, "infra.qemu-lost", "by a signal"),
+        (
+            BOOTING,
+            [UP, {"asked": "query-status", "answer": {"running": False, "status": "internal-error"}}],
+            {"ending": "deadline", "status": -1},
+            "infra.qemu-lost",
+            "internal-error",
+        ),
+        (
+            "sh: 1: exec: qemu-system-x86_64: not found\n",
+            [],
+            {"status": 127},
+            "infra.missing-tool",
+            "qemu-system-x86_64 is not in the image that boots",
+        ),
+        (
+            "qemu-system-x86_64: unsupported machine type\nUse -machine help to list supported machines\n",
+            [],
+            {"status": 1},
+            "infra.qemu-failed",
+            "exited 1: qemu-system-x86_64: unsupported machine type",
+        ),
+        ("", [], {"status": 1}, "infra.qemu-failed", "it said nothing"),
+        (BOOTING, [], {"ending": "engine-lost", "status": -1}, "infra.engine-lost", "engine"),
+        (BOOTING, [UP], {"ending": "out-of-memory", "status": 137}, "infra.out-of-memory", "memory"),
+    ],
+)
+def test_what_befell_qemu_is_an_error_of_the_machine(tmp_path, console, told, step, id_, says):
+    (finding,) = of_boot(tmp_path, console, told, **step)
+    assert (finding.id, finding.severity) == (id_, Severity.ERROR)
+    assert says in finding.message
+
+
+@pytest.mark.parametrize(
+    ("told", "step"),
+    [
+        ([UP, {"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}}], {}),
+        ([UP], {"ending": "deadline", "status": -1}),
+        ([], {}),
+        ([UP, {"asked": "quit", "answer": {}}, {"event": "SHUTDOWN", "data": {"reason": "host-qmp-quit"}}], {}),
+    ],
+    ids=["reset", "deadline", "nothing known", "ended by the lab"],
+)
+def test_an_end_by_the_guest_is_none(tmp_path, told, step):
+    assert of_boot(tmp_path, BOOTING, told, **step) == []
+
+
+def test_a_guest_cannot_print_itself_innocent(tmp_path):
+    told = [UP, {"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}}]
+    assert of_boot(tmp_path, BOOTING + "qemu-system-x86_64: terminating on signal 15 from pid 1", told) == []
