@@ -1,7 +1,7 @@
-"""Whether a kernel image is all there: what its own header says of its length.
+"""Whether a kernel image is all there: what its own header says of its length, or its System.map.
 
 Sources: Documentation/arch/x86/boot.rst (setup_sects, syssize); arch/arm/boot/compressed/head.S (zImage: start and end);
-the PE format, section headers (kernels with an EFI stub); elf(5).
+the PE format, section headers (kernels with an EFI stub); elf(5); arch/arm64/kernel/vmlinux.lds.S (_text, _edata).
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ import os
 import struct
 from pathlib import Path
 
+from lab.evidence.kept_passes import listing_of
 from lab.evidence.text import bytes_of, opened
 
 HEAD_BYTES = 16 << 10
 SECTOR, PARAGRAPH = 512, 16
 ARM_MAGIC = 0x016F2818
+ARM64_MAGIC = b"ARM\x64"  # at 56
+ALIGNED = 64 << 10  # SEGMENT_ALIGN: what may lie between the last byte of a bare Image and _edata
 
 
-def missing_bytes(path: Path) -> int | None:
+def missing_bytes(path: Path, system_map: Path | None = None) -> int | None:
     """Return how many bytes an image has less than its header promises, 0 if it is whole; None if its format does not say.
 
-    Raises OSError if it cannot be read, or is no regular file.
+    system_map: of the same link; an arm64 Image without an EFI stub says only with it how long it is. Raises OSError if the
+    image cannot be read, or is no regular file.
     """
     with opened(path) as file:
         size, head = os.fstat(file.fileno()).st_size, bytes_of(file, HEAD_BYTES)
@@ -28,7 +32,16 @@ def missing_bytes(path: Path) -> int | None:
         promised = next((length for form in _FORMS if (length := form(head)) is not None), None)
     except struct.error:  # the header itself is cut
         return 1
+    if promised is None and head[56:60] == ARM64_MAGIC and system_map is not None:
+        promised = _mapped(system_map)
     return None if promised is None else max(0, promised - size)
+
+
+def _mapped(system_map: Path) -> int | None:
+    """Return the least length of an Image by its map."""
+    listing = listing_of(system_map)
+    first, last = (listing.find("_text"), listing.find("_edata")) if listing is not None else (None, None)
+    return None if first is None or last is None else last - first - ALIGNED
 
 
 def _x86(head: bytes) -> int | None:

@@ -242,7 +242,9 @@ class Attempt:
             if module.file is not None
         ]
         tree = self._device_tree(place.out)
-        order = guests.lay_out(self.bench, self.guest, kernel, modules, place.folder, tree)
+        order = guests.lay_out(
+            self.bench, self.guest, kernel, modules, place.folder, tree, system_map=place.out / "System.map"
+        )
         self.facts |= {"accel": self.bench.accel.value, "modules": [one.path for one in order]}
         progress = self._progress(self.guest.step)
         self._keep(guests.run(self.bench, self.guest, place.folder, self.folder, owner=place.owner, on_line=progress))

@@ -94,12 +94,14 @@ def lay_out(
     modules: Sequence[initramfs.ModuleFile],
     scratch: Path,
     device_tree: Path | None = None,
+    system_map: Path | None = None,
 ) -> tuple[initramfs.ModuleFile, ...]:
     """Put what is booted where the container will see it; return the modules in the order in which they are loaded.
 
-    Raises EnvironmentFault where there is no room for it.
+    system_map: of the kernel, if there is one. Raises EnvironmentFault where there is no room, or half a kernel.
     """
     shown = scratch / SHOWN
+    _check_kernel(kernel, system_map)
     order = initramfs.load_order(modules).modules
     busybox = bench.engine.read_file(wanted.busybox.id, BUSYBOX)
     try:
@@ -145,21 +147,26 @@ def run(
 
 def _check_whole(shown: Path) -> None:
     """Raise EnvironmentFault unless kernel and initramfs are all there: a kernel cannot be judged by half of its files."""
+    _check_kernel(shown / "kernel")
     try:
-        missing = image_length.missing_bytes(shown / "kernel")
         whole = initramfs.is_whole(shown / "initramfs")
     except OSError as error:
-        raise EnvironmentFault(
-            f"cannot read what is to be booted: {error.strerror or error}", finding=NOT_WHOLE
-        ) from error
+        raise EnvironmentFault(f"cannot read the initramfs: {error.strerror}", finding=NOT_WHOLE) from error
+    if not whole:
+        raise EnvironmentFault("the initramfs is not whole: it has no end", finding=NOT_WHOLE)
+
+
+def _check_kernel(kernel: Path, system_map: Path | None = None) -> None:
+    try:
+        missing = image_length.missing_bytes(kernel, system_map)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot read the kernel image: {error.strerror}", finding=NOT_WHOLE) from error
     if missing:
         raise EnvironmentFault(
             "the kernel image is not whole",
             finding=NOT_WHOLE,
-            facts=(("missing", f"{missing} bytes, by its own header"),),
+            facts=(("missing", f"{missing} bytes"),),
         )
-    if not whole:
-        raise EnvironmentFault("the initramfs is not whole: it has no end", finding=NOT_WHOLE)
 
 
 def recipe(bench: Bench, wanted: Guest, scratch: Path) -> BootRecipe:

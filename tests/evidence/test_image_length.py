@@ -78,6 +78,18 @@ def test_a_format_that_does_not_tell_its_length_says_nothing(tmp_path):
     assert missing_bytes(tmp_path / "empty") is None
 
 
+@pytest.mark.parametrize(("size", "missing"), [(1_000_000, 0), (960_000, 0), (500_000, 434_464)])
+def test_a_bare_arm64_image_is_measured_by_its_map(tmp_path, size, missing):
+    (tmp_path / "Image").write_bytes((bytes(56) + b"ARM\x64").ljust(size, b"\0"))
+    (tmp_path / "System.map").write_text(
+        "ffffffc008000000 T _text\nffffffc0080f4240 D _edata\nffffffc008200000 B _end\n"
+    )
+    assert missing_bytes(tmp_path / "Image", tmp_path / "System.map") == missing
+    (tmp_path / "System.map").write_text("no map\n")
+    assert missing_bytes(tmp_path / "Image", tmp_path / "System.map") is None
+    assert missing_bytes(tmp_path / "Image", tmp_path / "nothing") is None
+
+
 def test_no_header_makes_it_raise(tmp_path):
     path = tmp_path / "image"
     source = random.Random(5)

@@ -167,6 +167,17 @@ def test_a_console_that_floods_is_cut_in_its_middle(boot):
     assert booted.text().startswith("SeaBIOS") or "Linux version" in booted.text()[:3000]
 
 
+def test_a_hundred_megabytes_leave_a_bounded_log_with_its_head_and_its_last_lines(boot):
+    flood = "echo '[    0.0] Linux version 6.1.0 (lab)'; yes 'a line that comes without end' | head -c 104857600; printf '%s'"
+    booted = boot(DONE, argv=("sh", "-c", f'{flood} "$0"', "[    9.9] Kernel panic - not syncing: flooded\n"))
+    assert booted.told == ["boot.panic"]
+    assert booted.result.dropped > 104857600 - machine.CONSOLE_BYTES
+    assert (
+        machine.CONSOLE_BYTES - (1 << 20) < (booted.folder / "console.txt").stat().st_size < machine.CONSOLE_BYTES + 100
+    )
+    assert "boot.flood" in [one.id for one in booted.findings]
+
+
 # ------------------------------------------------------------------------------------------------- what befalls qemu
 
 
