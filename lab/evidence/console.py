@@ -25,6 +25,7 @@ from lab.evidence.console_lines import (
     MARKERS,
     REBOOT,
     RESET,
+    RUNNING,
     SAID_BY_KERNEL,
     TALKATIVE,
     TIME,
@@ -38,6 +39,8 @@ from lab.evidence.log import file_batches, line_batches
 CRASHES_LIMIT = 50
 LOADS_LIMIT = 20_000
 TAIL_LINES = 40
+OPENING_LINES = 60
+"""So many lines are read whatever is in them: they tell whether the console begins with the start of the machine."""
 GROUP_LINES = 256
 OPEN_REPORTS = 16
 
@@ -98,19 +101,15 @@ class _Reader:
 
     def __init__(self) -> None:
         self.at = self.bytes = self.kernel_at = self.boots = 0
-        self.said = self.ran = self.late = self.announced_reboot = self.full = self.talkative = self.testing = (
-            self.marked
-        ) = False
+        self.said = self.ran = self.announced_reboot = self.full = self.talkative = self.testing = self.marked = False
         self.announced: int | None = None
         self.done: tuple[int, int] | None = None
         self.loads: list[ModuleLoad] = []
         self.crashes: list[Crash] = []
         self.refusals: list[klp.Refusal] = []
         self.refused: list[kmod.ModuleRefusal] = []
-        self.tests = {
-            True: ktap.Reader(),
-            False: ktap.Reader(),
-        }  # KUnit's lines have printk's time, kselftest's have none
+        # KUnit's lines have printk's time, kselftest's have none
+        self.tests = {True: ktap.Reader(clean), False: ktap.Reader(clean)}
         self.timed = False
         self.line = b""
         self.reports: list[Report] = []
@@ -124,7 +123,7 @@ class _Reader:
             text = b"\n".join(group)
             self.bytes += len(text) + 1
             present = [needle for needle in self.needles if needle in text]
-            if present or self.reports or not self.said or self.testing:
+            if present or self.reports or not self.said or self.testing or self.at < OPENING_LINES:
                 self._take_each(group, present)
             else:
                 self.at += len(group)
@@ -142,12 +141,22 @@ class _Reader:
                 if needle in line:
                     telling = True
                     break
-            if telling or self.reports or not self.said or self.testing:
+            if telling or self.reports or not self.said or self.at <= OPENING_LINES or self._may_be_of_a_test(line):
                 self.line = line
                 caller, text = said_by(line)
                 if not self._of_a_test(line, text):
                     self.marked = telling and any(mark in line for mark in marks)
                     self._read(text, caller, telling)
+
+    def _may_be_of_a_test(self, line: bytes) -> bool:
+        """Whether a line in the middle of tests has to be read; if not, they remember it in case the next one fails."""
+        if not self.testing:
+            return False
+        if any(word in line for word in ktap.WORDS):
+            return True
+        for tests in self.tests.values():
+            tests.pass_over(line)
+        return False
 
     def _of_a_test(self, line: bytes, text: str) -> bool:
         """Whether a line is a test's own (a result, a plan); then it is no crash, whatever words are in it."""
@@ -160,9 +169,9 @@ class _Reader:
     def _read(self, text: str, caller: str, telling: bool) -> None:
         if not self.said and self._is_no_firmware(text, telling):
             self.said = True
-            self.ran = self.boots == 0 and not REBOOT.match(text)
+        if self.at <= OPENING_LINES and not self.ran:
             time = TIME.search(self.line, 0, 120)
-            self.late = time is not None and int(time[1]) > 0
+            self.ran = (time is not None and int(time[1]) > 0) or RUNNING.match(text) is not None
         if "lab-init: " in text and (marker := INIT.match(text)):
             self._marker(marker)
             return
@@ -193,9 +202,8 @@ class _Reader:
 
     def _starts_or_stops(self, text: str) -> bool:
         """Note a line that starts the machine, and then return True; one that ends it also belongs to an open report."""
-        reset = RESET.match(text)
-        if reset or (REBOOT.match(text) and self._is_banner()):
-            self._booted(text, first=reset is not None and reset["first"] is not None)
+        if RESET.match(text) or (REBOOT.match(text) and self._is_banner()):
+            self._booted(text)
             return True
         self.announced_reboot = self.announced_reboot or GOODBYE.match(text) is not None
         return False
@@ -236,16 +244,13 @@ class _Reader:
             self.timed = timed
         return timed or not self.timed
 
-    def _booted(self, text: str, *, first: bool) -> None:
-        """Note a start of the machine; one that nobody announced, after something had run, is a crash of its own.
-
-        first: it is said by what prints first of all, so that any line before it is of another start.
-        """
+    def _booted(self, text: str) -> None:
+        """Note a start of the machine; one that nobody announced, after something had run, is a crash of its own."""
         self._close_all()
         for tests in self.tests.values():
             tests.end()
         self.testing = False
-        again = self.kernel_at > 0 or self.late or (first and self.ran)
+        again = self.kernel_at > 0 or self.ran
         if again and not self.crashes and not self.announced_reboot and not self.done:
             self.crashes.append(
                 Crash(category=Category.REBOOT, title="unexpected kernel reboot", at=self.at, last=self.at, text=text)

@@ -43,9 +43,12 @@ TALKATIVE = re.compile(r"\s*(?:OpenSBI v|SLOF \*)")
 SAID_BY_KERNEL = ("lab-init: ", "Linux version ")
 # not powerpc's announcement, before the kernel's first own line. Source: arch/powerpc/kernel/prom_init.c
 REBOOT = re.compile(r"(?!.*Preparing to boot).*Linux version \d+\.\d+")
-# What starts a machine. first: nothing of the same machine has printed before it.
 RESET = re.compile(
-    r"\s*(?:(?P<first>SeaBIOS \(version|SLOF \*)|U-Boot \d|OpenSBI v|BdsDxe: (?:loading|starting)|Booting the kernel\.\s*$)"
+    r"\s*(?:SeaBIOS \(version|SLOF \*|U-Boot \d|OpenSBI v|BdsDxe: (?:loading|starting)|Booting the kernel\.\s*$)"
+)
+# What only a system that runs can print; what stands before the firmware may also be the words of who starts the machine.
+RUNNING = re.compile(
+    r"\s*(?:\d{4}/\d\d/\d\d [\d:]{8} )?executing program|.{0,40}\blogin: |(?:r\d+ = )?[a-z]\w+(?:\$\w+)?\(.*\)\s*$"
 )
 GOODBYE = re.compile(r".*reboot: (?:Restarting|machine restart|Power down|System halted)|.*Rebooting in \d+ seconds")
 MARKERS = (

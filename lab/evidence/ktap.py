@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -96,10 +96,12 @@ BAIL_OUT = re.compile(r"Bail out!\s*(?P<reason>.*)", re.IGNORECASE)
 # what kselftest's runner puts before a test's lines, and how it announces a test
 PRINTED = re.compile(r"# +(?=K?TAP version|1\.\.\d|(?:not )?ok |Bail out!|# )")
 ANNOUNCED = re.compile(r"# (selftests: .*)")
-GLUED = re.compile(r"\s*(?:<\d>)?\[ *\d+\.\d{6}\].*$")  # a line of the kernel in the middle of one of the test's
+GLUED = re.compile(r"(?:<\d>)?\[ *\d+\.\d{6}\].*$")  # a line of the kernel in the middle of one of the test's
 TELLING = ("ok ", "1..", "TAP version", "Subtest:", "ail out!")
 DIRECTIVES = {"SKIP": TestOutcome.SKIP, "TODO": TestOutcome.XFAIL, "XFAIL": TestOutcome.XFAIL}
 NEEDLES = (b"TAP version ", b"# Subtest: ")
+WORDS = (*(word.encode() for word in TELLING), b"# selftests: ")
+"""What a line contains that take() must see; others may be passed over."""
 
 
 @dataclass(slots=True)
@@ -148,13 +150,14 @@ class _Level:
 class Reader:
     """A state machine over the lines of one writer. Memory is bounded by the limits above, whatever arrives."""
 
-    def __init__(self) -> None:
+    def __init__(self, cleaned: Callable[[bytes], str] = bytes.decode) -> None:
+        self.cleaned = cleaned
         self.levels: list[_Level] = []
         self.done = _Level(indent=-1, at=0)
         self.counts = dict.fromkeys(TestOutcome, 0)
         self.first = self.last = 0
         self.running = ""
-        self.diagnostics: deque[str] = deque(maxlen=DIAGNOSTIC_LINES)
+        self.diagnostics: deque[str | bytes] = deque(maxlen=DIAGNOSTIC_LINES)
 
     @property
     def active(self) -> bool:
@@ -170,6 +173,11 @@ class Reader:
             if found := ANNOUNCED.match(text):
                 self.running = _name(found[1])
         return False
+
+    def pass_over(self, line: bytes) -> None:
+        """Remember a raw line without any of WORDS: it is read, by cleaned, only if the test that printed it fails."""
+        if self.levels:
+            self.diagnostics.append(line)
 
     def end(self) -> None:
         """Close every level: the machine has started again, or nothing more comes."""
@@ -272,12 +280,16 @@ class Reader:
         failed = outcome is TestOutcome.FAIL
         result = TestResult(
             name=(name,), outcome=outcome, at=at, reason=GLUED.sub("", reason).strip()[:NAME_LIMIT],
-            diagnostics=tuple(self.diagnostics) if failed else (),
+            diagnostics=self._printed() if failed else (),
         )  # fmt: skip
         if len(level.results) < RESULTS_LIMIT:
             level.results.append(result)
         if failed and len(level.failures) < FAILED_LIMIT:
             level.failures.append(result)
+
+    def _printed(self) -> tuple[str, ...]:
+        texts = (self.cleaned(line) if isinstance(line, bytes) else line for line in self.diagnostics)
+        return tuple(text.strip()[:NAME_LIMIT] for text in texts if text.strip())
 
     def _popped(self, indent: int) -> _Level | None:
         """Close the levels deeper than an indent, each into the one above it; return the outermost of them."""

@@ -189,6 +189,17 @@ def test_a_kernel_that_starts_again_in_the_middle_is_a_reboot():
     assert found(BANNER + running + "Booting the kernel.\n") == ["unexpected kernel reboot"]
 
 
+@pytest.mark.parametrize(
+    "before", ["executing program 0:", "debian login: root", "mmap(&(0x7f0000000000/0x1000)=nil, 0x1000)"]
+)
+def test_a_machine_that_starts_after_a_program_ran_is_a_reboot(before):
+    assert found(f"{before}\n{FIRMWARE}{BANNER}") == ["unexpected kernel reboot"]
+
+
+def test_words_of_who_starts_the_machine_are_none_of_a_system_that_ran():
+    assert found(f"+ make run\nstarting qemu, please wait\n{FIRMWARE}{BANNER}{PROGRAMS}") == []
+
+
 def test_words_of_a_start_within_another_line_are_none():
     assert (
         found(BANNER + "[    9.000000] fuse: Unknown parameter 'Decompressing Linux... done. Booting the kernel.  '\n")

@@ -177,6 +177,12 @@ def test_damaged_lines_raise_nothing(line):
     read(f"TAP version 13\n{line}\n    {line}\n# {line}\n")
 
 
+def test_what_a_failed_test_printed_without_any_of_a_test_s_words_is_kept_from_a_console():
+    text = "[    0.000000] Linux version 6.12.0\n" + "[    1.000000] quiet\n" * 80
+    text += "[    2.000000] KTAP version 1\n[    2.000000] 1..1\n[    2.100000] frob: it is broken\n[    2.200000] not ok 1 a\n"
+    assert console.read_text(text).tests.failures[0].diagnostics == ("frob: it is broken",)
+
+
 def test_on_a_console_kunit_s_lines_carry_printk_s_time_and_other_lines_stand_between():
     text = "".join(f"[    1.{number:06}][    T1] {line}\n" for number, line in enumerate(KUNIT.splitlines()))
     mixed = text.replace("\n", "\n[    1.900000][  T77] usb 1-1: new high-speed USB device\n", 9)
