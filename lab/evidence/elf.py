@@ -27,6 +27,7 @@ MAX_SECTION_BYTES = 1 << 30
 MAX_NAME_BYTES = 4096
 MAX_NAMES_BYTES = 16 << 20
 MAX_SYMBOLS = 1 << 23
+COPY_BYTES = 1 << 22
 
 SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 2, 4, 8, 9
 SHN_UNDEF = 0
@@ -82,7 +83,8 @@ class Section:
 class Symbols:
     """The symbol table, without its first (null) entry: arrays of equal length, in file order.
 
-    values, sizes: unsigned. binds, types: STB_*, STT_*. sections: st_shndx as stored (0 undefined, 0xfff1 absolute).
+    values, sizes: unsigned. binds, types, visibilities: STB_*, STT_*, STV_*. sections: st_shndx as stored (0 undefined,
+    0xfff1 absolute).
     """
 
     name_offsets: npt.NDArray[np.uint32]
@@ -90,6 +92,7 @@ class Symbols:
     sizes: npt.NDArray[np.uint64]
     binds: npt.NDArray[np.uint8]
     types: npt.NDArray[np.uint8]
+    visibilities: npt.NDArray[np.uint8]
     sections: npt.NDArray[np.uint16]
     strings: bytes = field(repr=False)
 
@@ -201,9 +204,15 @@ class Elf:
             sizes=rows["size"].astype(np.uint64),
             binds=info >> np.uint8(4),
             types=info & np.uint8(15),
+            visibilities=rows["other"] & np.uint8(3),
             sections=rows["shndx"].astype(np.uint16),
             strings=self.data(self.sections[table.link]),
         )
+
+    def copy_to(self, target: BinaryIO) -> None:
+        """Write the whole file, as it is unpacked. Raises UnreadableError if it shrinks meanwhile."""
+        for offset in range(0, self.bytes, COPY_BYTES):
+            target.write(self._read(offset, min(COPY_BYTES, self.bytes - offset), "the file"))
 
     def relocations(self, section: Section) -> Relocations:
         """Return the entries of a SHT_RELA or SHT_REL section. Raises UnreadableError for one of another form."""

@@ -23,6 +23,7 @@ from lab.evidence.symbols import (
     STB_LOCAL,
     STT_FILE,
     STT_SECTION,
+    STV_HIDDEN,
     Bytes,
     Indices,
     Listing,
@@ -129,7 +130,7 @@ def of_module(elf: Elf) -> Ordered | None:
     texts = symbols.terminated(table.strings, offsets)
     core = kept[table.sections] & (texts.lengths > 0) & (table.types != STT_SECTION) & (table.sections != SHN_UNDEF)
     which = np.flatnonzero(core)
-    files, names = _sources(elf)
+    files, names = sources_of(elf)
     return Ordered(
         values=symbols.values_of(elf, table)[which],
         letters=symbols.letters_of(elf, table)[which],
@@ -139,18 +140,22 @@ def of_module(elf: Elf) -> Ordered | None:
     )
 
 
-def _sources(elf: Elf) -> tuple[Indices, tuple[str, ...]]:
+def sources_of(elf: Elf) -> tuple[Indices, tuple[str, ...]]:
     """Return for each symbol of the table the number of its file (-1: global, or before the first FILE symbol), and the names.
 
-    Source: gABI, "Symbol Table", STT_FILE: it precedes the other local symbols of the file.
+    A linker makes hidden symbols local ones, and puts them behind all files: lld as hidden as they were, GNU ld behind a FILE
+    symbol without a name. Source: gABI, "Symbol Table", STT_FILE: it precedes the other local symbols of the file;
+    binutils, bfd/elflink.c, elf_link_output_extsym().
     """
     table = elf.symbols()
     if table is None:
         return np.zeros(0, np.int64), ()
     is_file = table.types == STT_FILE
     number = np.cumsum(is_file) - 1
-    number[(table.binds != STB_LOCAL) | is_file] = -1
+    number[(table.binds != STB_LOCAL) | is_file | (table.visibilities == STV_HIDDEN)] = -1
     names = symbols.terminated(table.strings, table.name_offsets[is_file].astype(np.int64))
+    nameless = np.append(names.lengths == 0, False)  # the last one stands for -1
+    number[nameless[number]] = -1
     return number, tuple(names.texts(np.arange(len(names))))
 
 
@@ -158,7 +163,7 @@ def _files_at(listing: Listing, elf: Elf) -> tuple[Indices, tuple[str, ...]]:
     """Return for each symbol of a listing the number of its file, by address and name, and the names of the files."""
     table = elf.symbols()
     found = np.full(len(listing), -1, np.int64)
-    files, names = _sources(elf)
+    files, names = sources_of(elf)
     if table is None or not len(listing):
         return found, names
     local = np.flatnonzero(files >= 0)
