@@ -137,6 +137,9 @@ def packed(out, root):
     (root / "record.json").write_text(
         json.dumps({"granularity_ns": 1, "cell": {"id": "x"}, "steps": [{"argv": ["make"]}]})
     )
+    (root / "lines.jsonl").write_text(
+        '{"object":"vmlinux","section":"","address":4096,"lines":[["f","init/main.c",3]]}\n'
+    )
     steps = [
         {"name": "build", "ending": "exited", "status": 2, "seconds": 3.0, "argv": ["make"], "bytes_free": 1 << 30}
     ]

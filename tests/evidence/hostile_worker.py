@@ -21,6 +21,7 @@ from lab import checks  # noqa: E402
 from lab.errors import UsageError  # noqa: E402
 from lab.evidence import (  # noqa: E402
     boot_image,
+    code,
     elf,
     exports,
     kallsyms,
@@ -75,8 +76,19 @@ def of_module(path):
     objects.object_facts(path, "x.o")
 
 
+def of_code(path):
+    """Every function by name and by address, with what lies beside it."""
+    found = code.of_file(path)
+    for index in range(min(len(found) if found is not None else 0, 300)):
+        name = found.names.text(index)
+        for one in (*found.named(name), *found.beginning(name[:3])):
+            found.at(one.address, one.section)
+            found.beside(one, lambda near: near.file == "")
+
+
 MODULE = (
     of_module,
+    of_code,
     lambda path: livepatch.read(path, "x.ko"),
     opened(lambda file: list(found.rows(duplicates=True)) if (found := positions.of_module(file)) else None),
 )
@@ -85,6 +97,7 @@ KERNEL = (
     kept_passes.listing_of,
     lambda path: boot_image.read(path, None, None),
     opened(symbol_reader.of_elf),
+    of_code,
 )
 
 
@@ -162,7 +175,7 @@ def case_packed(folder, told):
     told.judge(root, "sound")
     names = [
         "mtimes.tsv", "commands.jsonl", "objects.jsonl", "steps.json", "record.json", "writes.tsv", "vmlinux.zst", "config.txt",
-        "Module.symvers",
+        "Module.symvers", "lines.jsonl",
     ]  # fmt: skip
     each_file(root, told, [name for name in names if (root / name).exists()], 6)
 
