@@ -9,18 +9,19 @@ running at the deadline. A kernel that ends without a word is told apart by it. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lab.evidence import console_modules as kmod
-from lab.evidence import ktap, qmp
+from lab.evidence import ktap, qmp, traces
 from lab.evidence.bundle import Evidence
 from lab.evidence.console import ConsoleLog, ModuleLoad, read
 from lab.evidence.console_lines import GOODBYE
 from lab.evidence.console_livepatch import Refusal
 from lab.evidence.console_report import Crash
 from lab.evidence.console_rows import Category
+from lab.evidence.guilty import guilty
 from lab.evidence.log_facts import KlpKind
 from lab.model import Ending, Finding, NotApplicable, Severity, Span, StepResult
 
@@ -64,7 +65,8 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     if step is None and not console.said:
         yield NotApplicable(check="boot", because=f"{file} is empty, and no step says that anything was booted")
         return
-    yield from (_crash(crash, console, file) for crash in console.crashes)
+    found = traces.of_evidence(evidence, path, console.crashes) if path is not None else ()
+    yield from _crashes(console, file, found)
     yield from (_refused(line, console, file) for line in console.livepatch)
     failed = [load for load in console.loads if load.outcome == "fail" and not no_device(load)]
     yield from (_module_failed(load, file, _said_of(load, console)) for load in failed)
@@ -77,16 +79,18 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         yield _modules(console, file)
 
 
-def log_findings(console: ConsoleLog, file: str) -> tuple[Finding, ...]:
+def log_findings(console: ConsoleLog, file: str, found: Sequence[traces.Trace] = ()) -> tuple[Finding, ...]:
     """Return what a console says by itself: crashes in its order, modules that the kernel refused, results of tests.
 
-    Markers of our init are not demanded, so that any saved console can be judged.
+    Markers of our init are not demanded, so that any saved console can be judged. found: the trace of each crash, where the
+    kernel that crashed is at hand.
     """
-    return (
-        *(_crash(crash, console, file) for crash in console.crashes),
-        *_refused_modules(console.refused, file),
-        *_tests(console, file),
-    )
+    return (*_crashes(console, file, found), *_refused_modules(console.refused, file), *_tests(console, file))
+
+
+def _crashes(console: ConsoleLog, file: str, found: Sequence[traces.Trace]) -> Iterator[Finding]:
+    with_traces = zip(console.crashes, found or (traces.Trace(),) * len(console.crashes), strict=True)
+    yield from (_crash(crash, trace, console, file) for crash, trace in with_traces)
 
 
 def no_device(load: ModuleLoad) -> bool:
@@ -103,8 +107,9 @@ def loading(console: ConsoleLog, at: int) -> ModuleLoad | None:
     return None
 
 
-def _crash(crash: Crash, console: ConsoleLog, file: str) -> Finding:
+def _crash(crash: Crash, trace: traces.Trace, console: ConsoleLog, file: str) -> Finding:
     load = loading(console, crash.at)
+    code = guilty(crash, trace, load.path if load else crash.loading)
     because = []
     if load:
         because.append(f"the kernel was loading {load.path} (marker in line {load.at})")
@@ -114,7 +119,7 @@ def _crash(crash: Crash, console: ConsoleLog, file: str) -> Finding:
     data: dict[str, Any] = {
         "category": str(crash.category), "module": crash.module, "modules": list(crash.modules), "tainted": crash.tainted,
         "panic": crash.panic, "loading": load.path if load else crash.loading, "text": crash.text,
-        "excerpt": list(crash.excerpt),
+        "excerpt": list(crash.excerpt), "caller": next((one.module for one in crash.trace if one.sure and one.module), ""),
         "trace": [f"{frame.function} [{frame.module}]" if frame.module else frame.function for frame in crash.trace],
     }  # fmt: skip
     no_init = crash.category is Category.PANIC and not load and any(word in crash.text for word in NO_INIT[:3])
@@ -124,10 +129,10 @@ def _crash(crash: Crash, console: ConsoleLog, file: str) -> Finding:
         title=crash.title,
         message=f"{crash.title}: {crash.text.strip()}",
         where=Span(file=file, first=crash.at, last=crash.last),
-        blame=load.path if load else "",
+        blame=load.path if load else code.module,
         function=crash.function,
-        because=tuple(because),
-        data=data,
+        because=(*because, *code.because),
+        data=data | code.data,
     )
 
 

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from lab.model import AttemptResult, Cell, Finding, Outcome, Result, Span
 from lab.report.document import findings_of, totals
 from lab.report.plain import duration, one_line, place, plain
-from lab.report.text import differing_axes
+from lab.report.text import differing_axes, source_of
 from lab.results.disk import write_bytes
 from lab.results.store import RunFacts
 
@@ -51,9 +51,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """A finding with what proves it. href: relative to the page, "" if the file is not there. joined: told with it."""
+    """A finding with what proves it. href: relative to the page, "" if the file is not there. joined: told with it.
+
+    source: "fs/autofs/waitq.c:532", where the guilty function stands, "" if that is not known.
+    """
 
     finding: Finding
+    source: str
     place: str
     href: str
     lines: tuple[Line, ...]
@@ -204,7 +208,8 @@ def proof_in(inside: str, finding: Finding, folder: Path) -> Proof:
     lines = excerpt(folder, name, finding.where) if name else ()
     href = link(name) if name and open_regular(folder, name, close=True) is not None else ""
     joined = tuple(proof_in(inside, part, folder) for part in finding.joined[:JOINED_AT_MOST])
-    return Proof(finding=finding, place=place(finding.where), href=href, lines=lines, joined=joined)
+    source = source_of(finding)
+    return Proof(finding=finding, source=source, place=place(finding.where), href=href, lines=lines, joined=joined)
 
 
 def inner(attempt: str, file: str) -> str:

@@ -133,6 +133,7 @@ def findings_lines(findings: Iterable[Finding]) -> Iterator[Text]:
         text.append(f" {one_line(finding.id)}", "bold")
         text.append(f"  {one_line(finding.blame)}" if finding.blame else "")
         text.append(f"  {one_line(finding.function)}()" if finding.function else "")
+        text.append(f" at {source}" if finding.function and (source := source_of(finding)) else "")
         message = plain(finding.message or finding.title)[:8000].split("\n")
         for line in message[:MESSAGE_LINES_AT_MOST]:
             text.append(f"\n  {line}")
@@ -149,11 +150,18 @@ def findings_lines(findings: Iterable[Finding]) -> Iterator[Text]:
         yield text
 
 
+def source_of(finding: Finding) -> str:
+    """Return "fs/autofs/waitq.c:532", where the guilty function stands, its source alone, or "" if that is not known."""
+    where = finding.data.get("place")
+    return one_line(where) if isinstance(where, str) else ""
+
+
 def joined_line(part: Finding) -> str:
     """Return one line on a finding that is told with another: what it led to, or what else was said of it."""
     word = "led to  " if part.decides else "also    "
     subject = f"  {one_line(part.blame)}" if part.blame and part.blame not in part.message else ""
-    proof = f"  ({place(part.where)})" if part.where.file else ""
+    places = ", ".join(filter(None, (source_of(part), place(part.where))))
+    proof = f"  ({places})" if places else ""
     return f"{word} {one_line(part.id)}{subject}  {one_line(part.message or part.title)}{proof}"
 
 

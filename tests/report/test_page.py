@@ -177,6 +177,14 @@ def test_nothing_is_loaded_and_nothing_runs(folder):
     assert not re.findall(r"(?:https?:)?//[a-z]", text)
 
 
+def test_the_line_of_the_guilty_function_stands_beside_it(folder):
+    oops = replace(FINDING, id="boot.oops", function="probe", data={"place": "fs/autofs/waitq.c:532"})
+    attempt = replace(ATTEMPT, findings=(replace(FINDING, joined=(oops,)), oops))
+    text = html(FACTS, {"ext4": replace(RESULT, attempts=(attempt,))}, folder)
+    assert "<code>probe()</code> at <code>fs/autofs/waitq.c:532</code>" in text
+    assert "(<code>fs/autofs/waitq.c:532</code>)</summary>" in text
+
+
 HOSTILE = "</style><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x1b[31m\u202e\udc80"
 
 
@@ -189,6 +197,8 @@ def test_hostile_words_are_only_words(folder):
         function=HOSTILE,
         because=(HOSTILE,),
         where=Span(file=HOSTILE),
+        data={"place": HOSTILE},
+        joined=(replace(FINDING, data={"place": HOSTILE}),),
     )
     (folder / "ext4/1" / '"><script>alert(1)<').write_text("x")
     attempt = replace(ATTEMPT, findings=(hostile,), facts={HOSTILE: HOSTILE}, reason=HOSTILE)

@@ -87,6 +87,7 @@ def test_a_hostile_finding_moves_no_cursor_and_marks_nothing_up():
         blame=hostile,
         function=hostile,
         because=(hostile,),
+        data={"place": hostile},
     )
     text = findings_text([finding])
     assert "\x1b" not in text
