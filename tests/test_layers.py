@@ -27,13 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kbuild": {"model", "errors", "tables"},
     "evidence": {"errors", "model", "evidence"},
     "checks": {"errors", "model", "evidence"},
+    "checks.join": {"errors", "model", "evidence", "checks.told"},
     "boot": {"errors", "model", "tables", "boot"},
     "results": {"errors", "model", "results"},
     "report": NOUNS | {"results", "report"},
     "use": {
         *NOUNS, "settings", "proc", "tables", "matrix", "plan", "environment", "kbuild", "evidence", "checks", "boot",
         "results", "report", "use.session", "use.attempt", "use.bench", "use.sweep", "use.doctor", "use.record",
-        "use.obstacles", "use.guest",
+        "use.obstacles", "use.guest", "use.lines",
     },
     "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks", "cli"},
     "__main__": {"cli"},
@@ -45,7 +46,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "qemu": {"environment.guest_events"},
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
-    "typer": {"cli", "cli.groups", "cli.plumbing"},
+    "typer": {"cli", "cli.decoding", "cli.groups", "cli.plumbing"},
     "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},
 }
 

@@ -3,27 +3,20 @@
 Nothing is lost: the others are in Finding.joined, whole. Two findings are joined only where a rule below names what they have
 in common (an object, a module, a symbol, a place after a full disk in one log); what merely happened in one build stays apart.
 The root is the first of ORDER: what the machine did, an object that was not rebuilt, a wrong command line, what a tool said
-about it, and last what the booted kernel made of it.
+about it, and last what the booted kernel made of it. A crash goes to what is nearest to it (see Nearness).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
+from lab.checks.told import Nearness, Told, about, lists, nearness, texts
 from lab.model import Finding, Severity
 
-ORDER = (
-    "infra.disk-full", "infra.read-only", "infra.out-of-memory", "infra.engine-lost", "infra.deadline", "infra.emulator-crash",
-    "infra.io-error", "infra.compiler-killed", "infra.interrupted", "infra.", "config.", "timestamps.tie", "timestamps.stale",
-    "timestamps.",
-    "objtool.flags", "objtool.sections", "objtool.error", "objtool.warning", "livepatch.conflict", "livepatch.", "build.",
-    "btf.", "modpost.undefined", "modpost.", "kallsyms.inconsistent", "kallsyms.", "boot.", "boot.module-failed", "boot.panic",
-    "boot.lockup", "boot.no-init", "boot.hang", "boot.incomplete", "boot.triple-fault", "boot.reset", "boot.reboot",
-)  # fmt: skip
 GRAVITY = (Severity.ERROR, Severity.FAIL, Severity.WARNING, Severity.NOTE)
+NAMED_AT_MOST = 6
 PAIRS_LIMIT = 600
 """Findings beyond this number are told by themselves: every pair of them is looked at."""
 
@@ -55,37 +48,17 @@ DIED = "D"
 """The taint flag of a kernel that has died before: what it says then is a consequence. Source: kernel/panic.c, TAINT_DIE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A finding with what it is about. modules: names as the kernel has them ("autofs4"). objects: paths relative to O=."""
-
-    finding: Finding
-    rank: int
-    modules: frozenset[str]
-    objects: frozenset[str]
-
-
 def joined(findings: Sequence[Finding], part_of: Mapping[str, str] | None = None) -> tuple[Finding, ...]:
     """Return the findings with those of one fault as one, in the order of their roots; `joined` of the root has the others.
 
     part_of: object -> "vmlinux" or the .ko it is linked into, as far as known. Severity of a root: the gravest of its parts,
     but what the machine did stays what it is. Never raises, whatever is in `data`.
     """
-    told = [_told(finding, part_of or {}) for finding in findings]
-    root = list(range(len(told)))
-    for part in range(len(told[:PAIRS_LIMIT])):
-        fitting = [
-            other
-            for other in range(len(told[:PAIRS_LIMIT]))
-            if other != part and _before(told, other, part) and _one_fault(told[other], told[part])
-        ]
-        if fitting:
-            root[part] = min(fitting, key=lambda index: (told[index].rank, index))
+    told = [about(finding, part_of or {}) for finding in findings]
+    root = _roots(told)
     parts: dict[int, list[int]] = {}
     for index in range(len(told)):
-        top = index
-        while root[top] != top:  # ranks fall on the way up, so that it ends
-            top = root[top]
+        top = _top(root, index)
         if top != index:
             parts.setdefault(top, []).append(index)
     return tuple(
@@ -95,55 +68,82 @@ def joined(findings: Sequence[Finding], part_of: Mapping[str, str] | None = None
     )
 
 
+def _roots(told: list[Told]) -> list[int]:
+    """Return for each finding the one that it is told with, itself if there is none.
+
+    What the kernel used may be wrong in several modules: such a crash is told by itself, with their names.
+    """
+    root = list(range(len(told)))
+    unsure: dict[int, list[int]] = {}
+    for part in range(len(told[:PAIRS_LIMIT])):
+        fitting = [
+            other
+            for other in range(len(told[:PAIRS_LIMIT]))
+            if other != part and _before(told, other, part) and _one_fault(told[other], told[part])
+        ]
+        nearest = {other: nearness(told[other], told[part]) or Nearness.CODE for other in fitting}
+        if fitting and min(nearest.values()) is Nearness.USED:
+            unsure[part] = fitting
+        elif fitting:
+            root[part] = min(fitting, key=lambda index: (nearest[index], told[index].rank, index))
+    for part, fitting in unsure.items():
+        tops = sorted({_top(root, other) for other in fitting})
+        if len(tops) == 1:
+            root[part] = tops[0]
+        else:
+            told[part] = _undecided(told[part], [told[top] for top in tops])
+    return root
+
+
+def _top(root: Sequence[int], index: int) -> int:
+    while root[index] != index:  # ranks fall on the way up, so that it ends
+        index = root[index]
+    return index
+
+
 def _before(told: Sequence[Told], root: int, part: int) -> bool:
     return (told[root].rank, root) < (told[part].rank, part)
+
+
+def _undecided(part: Told, roots: Sequence[Told]) -> Told:
+    """Return a crash that several findings may have led to, with their names: it is told by itself."""
+    named = ", ".join(f"{one.finding.id} of {one.finding.blame or 'the build'}" for one in roots[:NAMED_AT_MOST])
+    reason = f"what the kernel used here may be wrong in several modules, and nothing tells in which: {named}"
+    because = part.finding.because
+    return part if reason in because else replace(part, finding=replace(part.finding, because=(*because, reason)))
 
 
 def _story(root: Told, parts: Iterable[Told]) -> Finding:
     ordered = sorted(parts, key=lambda one: (not one.finding.decides, one.rank))
     if not ordered:
         return root.finding
+    reasons = (*root.finding.because, *(reason for one in ordered if (reason := _link(root, one))))
     gravest = min((root.finding, *(one.finding for one in ordered)), key=lambda one: GRAVITY.index(one.severity))
     flat = tuple(finding for one in ordered for finding in (replace(one.finding, joined=()), *one.finding.joined))
-    return replace(root.finding, severity=gravest.severity, joined=(*root.finding.joined, *flat))
+    joined_all = (*root.finding.joined, *flat)
+    return replace(root.finding, severity=gravest.severity, because=reasons, joined=joined_all)
 
 
-# --------------------------------------------------------------------------------------------------- what each is about
-
-
-def _told(finding: Finding, part_of: Mapping[str, str]) -> Told:
-    data = finding.data
-    names = [
-        finding.blame,
-        *_texts(data, "object", "exporter", "module", "loading"),
-        *_lists(data, "objects", "modules"),
-    ]
-    if finding.id.startswith("boot."):
-        names = [finding.blame, *_texts(data, "loading", "module")]
-    objects = frozenset(name for name in names if name.endswith(".o"))
-    modules = {module_name(name) for name in names if name and not name.startswith("vmlinux")}
-    modules |= {module_name(owner) for name in objects if (owner := part_of.get(name, "")).endswith(".ko")}
-    return Told(finding=finding, rank=_rank(finding.id), modules=frozenset(modules), objects=objects)
-
-
-def _rank(identity: str) -> int:
-    """Return the place of an id in ORDER: its own, else that of its family."""
-    families = [place for place, name in enumerate(ORDER) if name.endswith(".") and identity.startswith(name)]
-    return ORDER.index(identity) if identity in ORDER else families[0] if families else len(ORDER)
-
-
-def module_name(path: str) -> str:
-    """Return the name that the kernel gives to the module of a .ko or .o, or to a module's name."""
-    return path.rpartition("/")[2].removesuffix(".ko").removesuffix(".o").replace("-", "_")
-
-
-def _texts(data: Mapping[str, Any], *keys: str) -> list[str]:
-    return [value for key in keys if isinstance(value := data.get(key), str)]
-
-
-def _lists(data: Mapping[str, Any], *keys: str) -> list[str]:
-    found = (value for key in keys if isinstance(value := data.get(key), list | tuple))
-    return [one for value in found for one in value if isinstance(one, str)]
+def _link(root: Told, part: Told) -> str:
+    """Return why a crash is put down to a finding of the build, "" if it is none."""
+    if not part.crash.is_crash:
+        return ""
+    source = "".join(texts(part.finding.data, "place"))
+    where = f" in {part.finding.function}()" + (f" at {source}" if source else "") if part.finding.function else ""
+    subject = root.finding.blame or "it"
+    match nearness(root, part):
+        case Nearness.CODE:
+            return f"the kernel crashed{where}, in code of {part.crash.object or subject}"
+        case Nearness.LOADING:
+            return f"the kernel was loading {subject} when it crashed{where}"
+        case Nearness.TRACE:
+            return f"the kernel crashed{where}, called from {subject}"
+        case Nearness.USED:
+            return (
+                f"the kernel crashed{where}, which uses what objtool writes; of what was linked in, {subject} lacks it"
+            )
+        case _:
+            return ""
 
 
 # --------------------------------------------------------------------------------------------------------- the rules
@@ -170,7 +170,7 @@ def _tie(root: Told, part: Told) -> bool:
         return False
     pairs = root.finding.data.get("pairs")
     tied = [pair.get("object") for pair in pairs if isinstance(pair, dict)] if isinstance(pairs, list) else []
-    stale = _texts(part.finding.data, "object") or [part.finding.blame]
+    stale = texts(part.finding.data, "object") or [part.finding.blame]
     return bool({root.finding.blame, *filter(None, tied)} & set(stale))
 
 
@@ -178,10 +178,10 @@ def _stale(root: Told, part: Told) -> bool:
     """An object that was not rebuilt, and the symbols that are missing for it."""
     if root.finding.id != "timestamps.stale":
         return False
-    stale = _texts(root.finding.data, "object") or [root.finding.blame]
+    stale = texts(root.finding.data, "object") or [root.finding.blame]
     if part.finding.id == "modpost.undefined":
         data = part.finding.data
-        missing = data.get("symbol") in _lists(root.finding.data, "missing")
+        missing = data.get("symbol") in lists(root.finding.data, "missing")
         return data.get("cause") == "stale-object" and (missing or data.get("exporter") in stale)
     return part.finding.id.startswith("build.") and bool(part.objects & set(stale))
 
@@ -205,21 +205,9 @@ def _objtool(root: Told, part: Told) -> bool:
     return warned and bool(root.modules & part.modules)
 
 
-def _loaded(root: Told, part: Told) -> bool:
-    """A module that is known to be broken, and the kernel that broke while it loaded that very module."""
-    warned = root.finding.id == "modpost.undefined"  # KBUILD_MODPOST_WARN=1 lets such a module be linked
-    if not part.finding.id.startswith("boot.") or not (root.finding.decides or warned) or not part.finding.decides:
-        return False
-    loading = {module_name(one) for one in (part.finding.blame, *_texts(part.finding.data, "loading")) if one}
-    if not loading & root.modules:
-        return False
-    if root.finding.id == "objtool.flags":
-        return bool(_lists(root.finding.data, "missing")) or root.finding.data.get("uncalled") is True
-    refused = part.finding.id == "boot.module-failed" or "livepatch" in part.finding.id
-    return root.finding.id.startswith("objtool.") or (
-        refused
-        and root.finding.id.startswith(("livepatch.", "modpost.undefined", "modpost.namespace", "timestamps.stale"))
-    )
+def _led_to(root: Told, part: Told) -> bool:
+    """Code that the build is known to have made wrong, and the kernel that crashed in it, or while it loaded it."""
+    return nearness(root, part) is not None
 
 
 def _refused(root: Told, part: Told) -> bool:
@@ -254,5 +242,5 @@ def _after_death(root: Told, part: Told) -> bool:
 
 
 RULES: tuple[Callable[[Told, Told], bool], ...] = (
-    _machine, _tie, _stale, _exporter, _objtool, _loaded, _refused, _unconverted, _kallsyms, _after_death,
+    _machine, _tie, _stale, _exporter, _objtool, _led_to, _refused, _unconverted, _kallsyms, _after_death,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 
-from lab.evidence import objtool, objtool_log
+from lab.evidence import objtool, objtool_log, origin
 from lab.evidence.bundle import Evidence, Shape
 from lab.evidence.log_facts import BuildLog, ObjtoolLine
 from lab.evidence.objtool import MODULE, Call, Marks, Violation
@@ -101,6 +101,7 @@ def _violated(violation: Violation, calls: Sequence[Call], evidence: Evidence, l
             "superfluous": list(violation.superfluous),
             "uncalled": violation.uncalled,
             "damaged": sorted(broken)[:MAX_NAMED],
+            "intact": _intact(violation, evidence)[:MAX_NAMED],
             "call": worst.line,
         },
     )
@@ -169,6 +170,9 @@ def _reasons(
     lacking = _lacking(worst.module, evidence)
     if lacking:
         yield f"{clean(worst.module)} lacks {', '.join(lacking)}, which other modules of this build have"
+    linked = evidence.commands[worst.number - 1].command if worst.number and worst.role is objtool.Role.MULTI else ""
+    if linked:
+        yield f"linked by: {clean(origin.shortened(origin.without_objtool(linked)))}"
     if worst.line:
         yield f"by hand, in O=: OBJTOOL_VERBOSE=1 {clean(worst.line)}"
 
@@ -179,6 +183,18 @@ def _reasons(
 def _marks(module: str, evidence: Evidence) -> Marks | None:
     found = next((one for one in evidence.modules if one.path == module), None)
     return found.read.marks if found is not None and found.read is not None else None
+
+
+def _all_marks(evidence: Evidence) -> dict[str, Marks]:
+    return {one.path: one.read.marks for one in evidence.modules if one.read is not None and one.read.marks is not None}
+
+
+def _intact(violation: Violation, evidence: Evidence) -> list[str]:
+    """Return the modules that were read and have all that objtool writes there: the wrong call did them no harm."""
+    marks = _all_marks(evidence)
+    unwritten = objtool.unwritten(marks, evidence.config)
+    called = {call.module for call in violation.calls}
+    return sorted(path for path, one in marks.items() if path in called and not one.half and path not in unwritten)
 
 
 def _lacking(module: str, evidence: Evidence) -> list[str]:
@@ -197,14 +213,12 @@ def _lacking(module: str, evidence: Evidence) -> list[str]:
 
 
 def _sections(evidence: Evidence, lines: Sequence[ObjtoolLine], told: set[str]) -> Iterator[Finding]:
-    """Yield modules that lack what objtool writes although its command line was right, or is not known."""
-    found = {
-        one.path: one.read.marks for one in evidence.modules if one.read is not None and one.read.marks is not None
-    }
+    """Yield modules that lack what objtool writes: because of its command line, or although that was right."""
+    found = _all_marks(evidence)
     unwritten = objtool.unwritten(found, evidence.config)
     for module, marks in found.items():
         name = module.removesuffix(".ko") + ".o"
-        if name in told or not (marks.half or module in unwritten):
+        if not (marks.half or module in unwritten):
             continue
         said = next((line for line in lines if line.object == name), None)
         told.add(name)

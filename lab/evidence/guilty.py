@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lab.evidence.console import Crash
+from lab.evidence.console_report import Crash
 from lab.evidence.origin import Origin, shortened
 from lab.evidence.resolve import KERNEL, module_name
 from lab.evidence.text import clean

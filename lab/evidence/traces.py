@@ -10,9 +10,10 @@ from pathlib import Path
 from lab.evidence import code, lines, resolve
 from lab.evidence.bundle import Evidence
 from lab.evidence.code import Kernel
-from lab.evidence.console import CONTROL, TEXT_LIMIT, Crash, said_by
 from lab.evidence.console_addresses import KernelOffset, Spot, kernel_offset, spots
 from lab.evidence.console_frames import plain
+from lab.evidence.console_lines import CONTROL, TEXT_LIMIT, said_by
+from lab.evidence.console_report import Crash
 from lab.evidence.functions import Functions
 from lab.evidence.lines import Line, Lines, Where
 from lab.evidence.log import ANSI, LINE_BYTES, file_batches

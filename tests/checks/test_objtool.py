@@ -113,19 +113,31 @@ def test_a_healthy_build_is_silent(tmp_path, config):
     assert findings(early(tmp_path / "early")) == []
 
 
-def test_a_multi_object_module_without_its_flag_is_one_finding_with_the_damage(tmp_path):
+def test_a_multi_object_module_without_its_flag_is_told_with_the_damage_and_the_damage_too(tmp_path):
     modules = [(f"{MULTI}.ko", ko(sites=55, relocations=1, sections=())), (f"{SINGLE}.ko", ko(sites=4, relocations=8))]
     evidence = delayed(tmp_path / "a", multi="--link", log=f"  LD [M]  {MULTI}.o\n{SAID}", modules=modules)
-    (found,) = findings(evidence)
+    found, left = findings(evidence)
     assert (found.id, found.severity, found.blame) == ("objtool.flags", Severity.FAIL, f"{MULTI}.ko")
+    assert (left.id, left.blame, left.data["lacking"]) == (
+        "objtool.sections",
+        f"{MULTI}.ko",
+        [".orc_unwind", ".orc_unwind_ip"],
+    )
     assert found.data["missing"] == ["--module"]
-    assert found.data["damaged"] == [f"{MULTI}.o"]
+    assert (found.data["damaged"], found.data["intact"]) == ([f"{MULTI}.o"], [])
     assert (found.where.file, found.where.first) == ("build.txt", 2)
     because = "\n".join(found.because)
     assert "55 entries and 1 relocations" in because
     assert ".orc_unwind" in because
     assert f"{SINGLE}.o, a single-object module of the same build, has --module" in because
+    assert f"linked by: ld … -r -o {MULTI}.o @{MULTI}.mod" in because
     assert "OBJTOOL_VERBOSE=1 ./tools/objtool/objtool" in because
+
+
+def test_a_module_that_the_missing_flag_did_no_harm_is_told_to_be_whole(tmp_path):
+    evidence = delayed(tmp_path / "a", multi="--link", modules=[(f"{MULTI}.ko", ko(sites=4, relocations=8))])
+    (found,) = findings(evidence)
+    assert (found.data["damaged"], found.data["intact"]) == ([], [f"{MULTI}.ko"])
 
 
 def test_a_missing_flag_is_found_though_nothing_warned(tmp_path):
