@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import groups
+from lab.cli import decoding, groups
 from lab.cli.plumbing import AsJson, Cells, MatrixFile, chosen, colour, emit, load_tables, said, settings, shown
 from lab.errors import ExitCode, LabError, UsageError
 from lab.matrix import schema as matrix_schema
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(groups.images, name="image")
 app.add_typer(groups.sources, name="source")
+app.command("decode")(decoding.decode_command)
 
 
 Folder = Annotated[

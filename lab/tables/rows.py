@@ -34,6 +34,7 @@ class Purpose(StrEnum):
     BOOT = "boot"  # qemu-system
     GUEST = "guest"  # what a guest runs: /bin/busybox, static; of the guest's architecture, unpacked and never run here
     MOUNT = "mount"  # mkfs, mount and the write recorder, for the host's own architecture
+    LINES = "lines"  # addr2line, for the host's own architecture
     TOOLS = "tools"  # native programs that stand in for those of a foreign image; only its files are used
 
 
@@ -194,6 +195,13 @@ class Tables:
 
     def mount_image(self, uname_machine: str) -> str | None:
         """Return the name of the image with mkfs and the mount helper for a host (uname -m), None if no row has it."""
+        return self._native_image(Purpose.MOUNT, uname_machine)
+
+    def lines_image(self, uname_machine: str) -> str | None:
+        """Return the name of the image with addr2line for a host (uname -m), None if no row has it."""
+        return self._native_image(Purpose.LINES, uname_machine)
+
+    def _native_image(self, purpose: Purpose, uname_machine: str) -> str | None:
         native = [arch.debian_arch for arch in self.arch.values() if arch.uname_machine == uname_machine]
-        rows = (image for image in self.image.values() if image.purpose is Purpose.MOUNT)
+        rows = (image for image in self.image.values() if image.purpose is purpose)
         return next((image.name for image in rows if image.debian_arch in native), None)
