@@ -46,6 +46,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "qemu": {"environment.guest_events"},
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
+    "scipy": {"plan.statistics"},
     "typer": {"cli", "cli.decoding", "cli.groups", "cli.plumbing"},
     "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},
 }
