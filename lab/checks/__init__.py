@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from lab.checks import (
     boot,
     build,
+    certificate,
     clock,
     config,
     exports,
@@ -53,6 +54,7 @@ CHECKS: tuple[Check, ...] = (
     Check(name="modpost", ids=modpost.IDS, run=modpost.check),
     Check(name="exports", ids=exports.IDS, run=exports.check),
     Check(name="timestamps", ids=timestamps.IDS, run=timestamps.check),
+    Check(name="certificate", ids=certificate.IDS, run=certificate.check),
     Check(name="clock", ids=clock.IDS, run=clock.check),
     Check(name="remake", ids=remake.IDS, run=remake.check),
     Check(name="kallsyms", ids=kallsyms.IDS, run=kallsyms.check),

@@ -40,7 +40,7 @@ def test_a_family_s_own_check_has_the_word(tmp_path):
 
 
 def test_every_check_of_ours_is_listed_in_the_order_of_telling():
-    told = "infra config build link modpost exports timestamps clock remake kallsyms objtool livepatch modules boot"
+    told = "infra config build link modpost exports timestamps certificate clock remake kallsyms objtool livepatch modules boot"
     assert [check.name for check in checks.CHECKS] == told.split()
 
 
