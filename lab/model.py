@@ -53,6 +53,27 @@ class Probe(StrEnum):
     REMAKE = "remake"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Until:
+    """When a cell has been executed often enough, before `repeat` is reached.
+
+    first_failure: as soon as an attempt fails. width: as soon as the interval of the failure rate, at this confidence, is
+    at most so wide whatever the true rate is; 0: no such end.
+    """
+
+    first_failure: bool = False
+    confidence: float = 0.95
+    width: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """How often a cell is executed: `times`, or less if `until` is reached before. Attempts that are ERROR do not count."""
+
+    times: int = 1
+    until: Until | None = None
+
+
 class Lto(StrEnum):
     """Link-time optimisation, an axis of its own: CONFIG_LTO_NONE, _CLANG_THIN, _CLANG_FULL."""
 
@@ -229,7 +250,8 @@ class Cell:
     """One fully decided environment. id: short, readable, stable, safe as a folder name ([a-z0-9._+-], at most 80).
 
     axes: (axis, text) of every axis, in the order of the table in docs/matrix.md: what `lab list` shows.
-    arch, toolchain, filesystem: canonical names of rows. boot: None means build only. impossible: why nothing can build it,
+    arch, toolchain, filesystem: canonical names of rows. repeat: attempts, at most so many if `until` is set.
+    boot: None means build only. impossible: why nothing can build it,
     as far as that is known before anything is fetched, else "": such a cell is SKIP.
     """
 
@@ -251,6 +273,7 @@ class Cell:
     axes: tuple[tuple[str, str], ...]
     impossible: str = ""
     probe: Probe = Probe.NONE
+    until: Until | None = None
 
 
 # ------------------------------------------------------------------------------------------------------- what is run
@@ -325,11 +348,44 @@ class AttemptResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """How often something happened. low, high: Wilson's interval for the true rate. With trials = 0 all is possible."""
+
+    failures: int
+    trials: int
+    low: float
+    high: float
+    confidence: float = 0.95
+
+    @property
+    def width(self) -> float:
+        """The width of the interval."""
+        return self.high - self.low
+
+    @property
+    def intermittent(self) -> bool:
+        """Whether both were seen: a failure, and an attempt without."""
+        return 0 < self.failures < self.trials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRate:
+    """In how many of a cell's judged attempts a fault was found, alone or joined to another. blame, function: as in Finding."""
+
+    id: str
+    blame: str
+    function: str
+    rate: Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """The verdict on one cell over all its attempts.
 
     findings: those beside the attempts' own: what kept the lab from executing them. untestable: ERROR, but only because the
-    cell cannot be judged here (exit code 125).
+    cell cannot be judged here (exit code 125). rate: of failures among the judged attempts, None for a cell that was to be
+    executed once. rates: of each fault that decides, most frequent first. differences: what failing attempts had that others
+    had not, one line each, most telling first.
     """
 
     cell: str
@@ -339,3 +395,11 @@ class Result:
     seconds: float = 0.0
     findings: tuple[Finding, ...] = ()
     untestable: bool = False
+    rate: Rate | None = None
+    rates: tuple[FindingRate, ...] = ()
+    differences: tuple[str, ...] = ()
+
+    @property
+    def flaky(self) -> bool:
+        """Whether some attempts failed and others did not."""
+        return self.rate is not None and self.rate.intermittent

@@ -29,12 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checks": {"errors", "model", "evidence"},
     "checks.join": {"errors", "model", "evidence", "checks.told"},
     "boot": {"errors", "model", "tables", "boot"},
-    "results": {"errors", "model", "results"},
+    "results": {"errors", "model", "results", "plan.statistics"},
     "report": NOUNS | {"results", "report"},
     "use": {
         *NOUNS, "settings", "proc", "tables", "matrix", "plan", "environment", "kbuild", "evidence", "checks", "boot",
         "results", "report", "use.session", "use.attempt", "use.bench", "use.sweep", "use.doctor", "use.record",
-        "use.obstacles", "use.guest", "use.lines",
+        "use.obstacles", "use.guest", "use.lines", "use.contrast",
     },
     "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks", "cli"},
     "__main__": {"cli"},
@@ -47,7 +47,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
     "scipy": {"plan.statistics"},
-    "typer": {"cli", "cli.decoding", "cli.groups", "cli.plumbing"},
+    "typer": {"cli", "cli.attempts", "cli.decoding", "cli.groups", "cli.plumbing"},
     "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},
 }
 

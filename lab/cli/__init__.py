@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import decoding, groups
+from lab.cli import attempts, decoding, groups
 from lab.cli.plumbing import AsJson, Cells, MatrixFile, chosen, colour, emit, load_tables, said, settings, shown
 from lab.errors import ExitCode, LabError, UsageError
 from lab.matrix import schema as matrix_schema
@@ -209,6 +209,9 @@ def compare_builds_command(
     contract = {"schema_version": document.SCHEMA_VERSION, "exit_code": int(code), **asdict(comparison)}
     emit(contract, compared.compared_text(contract), as_json=as_json)
     raise typer.Exit(code)
+
+
+app.command("diff")(attempts.diff_command)
 
 
 @app.command("log")

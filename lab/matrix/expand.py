@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lab.errors import MatrixError
-from lab.model import Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make, Probe
+from lab.model import Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make, Probe, Repeat
 
 CELLS_MAX = 20_000
 MATCHES_MAX = 2_000_000  # combinations times entries of include, exclude and expect: some seconds
@@ -58,7 +58,7 @@ class AxisValue:
     """One value of one axis. Two are the same if their typed values are; text and name are for people.
 
     value: Source, str (arch, toolchain, filesystem: the row's canonical name), Lto, Emulation, tuple[Fragment, ...],
-    tuple[Patch, ...], Make, Boot or None, int (repeat), Deadlines, bool (ccache), Probe.
+    tuple[Patch, ...], Make, Boot or None, Repeat, Deadlines, bool (ccache), Probe.
     """
 
     axis: str
@@ -119,7 +119,7 @@ BUILT_IN: Mapping[str, AxisValue] = {
         AxisValue(axis="patches", value=(), text="none"),
         AxisValue(axis="make", value=Make(), text="default"),
         AxisValue(axis="boot", value=None, text="off"),
-        AxisValue(axis="repeat", value=1, text="1"),
+        AxisValue(axis="repeat", value=Repeat(), text="1"),
         AxisValue(axis="deadlines", value=Deadlines(), text="default"),
         AxisValue(axis="ccache", value=True, text="on"),
         AxisValue(axis="probe", value=Probe.NONE, text="none"),
@@ -360,7 +360,8 @@ def _cell(cell_id: str, one: Combination, expectation: Expectation | None, impos
         patches=one["patches"].value,
         make=one["make"].value,
         boot=boot,
-        repeat=one["repeat"].value,
+        repeat=one["repeat"].value.times,
+        until=one["repeat"].value.until,
         deadlines=one["deadlines"].value,
         ccache=one["ccache"].value,
         expect=expectation,

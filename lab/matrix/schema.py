@@ -14,7 +14,7 @@ from typing import Any
 from lab.matrix.expand import AXES
 from lab.matrix.files import BASES, LAB
 from lab.matrix.read import ENTRIES_MAX, OUTCOMES
-from lab.matrix.values import JOBS_MAX, MEMORY_MIB, NAME, OURS, REPEAT_MAX
+from lab.matrix.values import FIRST_FAILURE, JOBS_MAX, MAPPED, MEMORY_MIB, NAME, OURS, REPEAT_MAX
 from lab.model import Emulation, Lto, Probe
 from lab.tables import Tables
 
@@ -61,7 +61,7 @@ def schema(tables: Tables) -> Schema:
 def _with_names(chosen: Schema) -> Schema:
     """Return the same, each axis also by the name or text of a value given elsewhere in the file."""
     properties = {axis: {"anyOf": [value, {"type": "string"}]} for axis, value in chosen["properties"].items()}
-    mapped = {"source", "kconfig", "patches", "make", "boot", "deadlines"}
+    mapped = MAPPED
     return {**chosen, "properties": {**chosen["properties"], **{axis: properties[axis] for axis in mapped}}}
 
 
@@ -110,11 +110,20 @@ def _axes(tables: Tables) -> Schema:
         "patches": _listed("apply", {"type": "string", "description": "a unified diff beside the matrix"}),
         "make": _object(make),
         "boot": {"anyOf": [SWITCH, _object(boot)]},
-        "repeat": _number(1, REPEAT_MAX),
+        "repeat": _repeat(),
         "deadlines": _object(deadlines),
         "ccache": SWITCH,
         "probe": {"enum": [probe.value for probe in Probe]},
     }
+
+
+def _repeat() -> Schema:
+    share = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, {"type": "string"}]}
+    interval = _object({"confidence": share, "width": share}, required=("width",))
+    until = {"anyOf": [{"enum": [FIRST_FAILURE]}, interval], "description": "enough, before `times` is reached"}
+    times = _number(1, REPEAT_MAX)
+    mapping = {**_object({"times": times, "until": until, "name": NAMED}), "minProperties": 1}
+    return {"anyOf": [times, mapping]}
 
 
 def _names(rows: Iterable[Any]) -> list[str]:

@@ -159,13 +159,17 @@ def attempt_job(cell: Cell, number: int, needs: tuple[str, ...], held: Demand) -
     """Return the Job of one attempt."""
     return Job(
         key=attempt_key(cell.id, number),
-        title=cell.id if cell.repeat <= 1 else f"{cell.id} attempt {number} of {cell.repeat}",
+        title=cell.id if cell.repeat <= 1 else f"{cell.id} attempt {number} of {_planned(cell)}",
         kind=JobKind.ATTEMPT,
         payload=AttemptWork(cell=cell, number=number),
         cell=cell.id,
         needs=needs,
         demand=held,
     )
+
+
+def _planned(cell: Cell) -> str:
+    return f"at most {cell.repeat}" if cell.until else str(cell.repeat)
 
 
 def image_key(name: str) -> str:

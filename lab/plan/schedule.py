@@ -37,6 +37,7 @@ class JobState(StrEnum):
     FAILED = "failed"  # do() raised
     BLOCKED = "blocked"  # not run: something it needs failed
     NOT_STARTED = "not-started"  # not run: the run was stopped before its turn
+    NOT_NEEDED = "not-needed"  # not run: when its turn came, nobody wanted it any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +69,13 @@ def work_off(
     failed_before: Set[str] = frozenset(),
     stop: threading.Event | None = None,
     threads: int = 64,
+    wanted: Callable[[Job], bool] = lambda job: True,
 ) -> dict[str, Ended[T]]:
     """Do every Job once and return how each ended, by key, in the order of `jobs`.
 
     do: called in threads of ours, at most `threads` at once; it must heed `stop` itself if it is to end early.
     pools: name -> amount. A demand beyond its pool is clamped to it; a pool that is not named here has no limit.
+    wanted: asked when a Job's turn has come; one that is not wanted any more is not started, and nothing is told of it.
     clock: seconds since the epoch, for events. monotonic: seconds, for durations; no clock that jumps.
     durations, failed_before: of earlier runs, by Job key. stop: once set, nothing new starts and what runs is waited for.
     A first KeyboardInterrupt while waiting sets stop; a second one is raised, and then running Jobs are abandoned.
@@ -81,7 +84,13 @@ def work_off(
     order = Order.of(jobs, durations or {}, failed_before)
     ready = Ready(pools=pools, order=order)
     crew: Crew[T] = Crew(
-        jobs={job.key: job for job in jobs}, do=do, ready=ready, sink=sink, clock=clock, monotonic=monotonic
+        jobs={job.key: job for job in jobs},
+        do=do,
+        ready=ready,
+        sink=sink,
+        clock=clock,
+        monotonic=monotonic,
+        wanted=wanted,
     )
     return crew.run(stop or threading.Event(), threads)
 
@@ -96,6 +105,7 @@ class Crew(Generic[T]):
     sink: Sink
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    wanted: Callable[[Job], bool] = lambda job: True
     ends: queue.SimpleQueue[Ended[T]] = field(default_factory=queue.SimpleQueue)
     ended: dict[str, Ended[T]] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
@@ -128,12 +138,21 @@ class Crew(Generic[T]):
         """Start what fits, wait for an end, again."""
         while True:
             while not stop.is_set() and len(self.running) < threads and (job := self.ready.take()):
+                if not self.wanted(job):
+                    self.drop(job)
+                    continue
                 self.running.add(job.key)
                 self.sink(JobStarted(at_s=self.clock(), key=job.key, title=job.title, cell=job.cell))
                 executor.submit(self.work, job)
             if not self.running:
                 return
             self.settle(self.next_end(stop))
+
+    def drop(self, job: Job) -> None:
+        """Pass over a Job that nobody wants any more; what waits for it would wait for nothing, so nothing may."""
+        assert job.key not in self.wanted_by, "only the last Jobs of a way can become needless"
+        self.ready.give_back(job)
+        self.ended[job.key] = Ended(key=job.key, state=JobState.NOT_NEEDED)
 
     def next_end(self, stop: threading.Event) -> Ended[T]:
         """Wait for a worker."""

@@ -19,33 +19,14 @@ from functools import cache
 import numpy as np
 from scipy import optimize, stats
 
+from lab.model import Outcome, Rate, Until
+
 CONFIDENCE = 0.95
 MENDED_TO = 0.2
 """What counts as mended: a rate of at most this part of the other arm's."""
 RATES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 0.99)
 PARTS = (0.0, 0.1)  # of the rate without, that the bettor believes is left with the patch
 NEAR_ZERO = 1e-4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """How often something happened. low, high: Wilson's interval for the true rate. With trials = 0 all is possible."""
-
-    failures: int
-    trials: int
-    low: float
-    high: float
-    confidence: float = CONFIDENCE
-
-    @property
-    def width(self) -> float:
-        """The width of the interval."""
-        return self.high - self.low
-
-    @property
-    def intermittent(self) -> bool:
-        """Whether both were seen: a failure, and an attempt without."""
-        return 0 < self.failures < self.trials
 
 
 def rate(failures: int, trials: int, confidence: float = CONFIDENCE) -> Rate:
@@ -74,6 +55,15 @@ def narrow(seen: Rate, width: float) -> bool:
     return seen.width <= width and (
         rate(round(likeliest_widest * seen.trials), seen.trials, seen.confidence).width <= width
     )
+
+
+def enough(until: Until, outcomes: Iterable[Outcome]) -> bool:
+    """Whether a cell has been executed often enough. outcomes: of its attempts; only PASS and FAIL count."""
+    judged = [outcome for outcome in outcomes if outcome in (Outcome.PASS, Outcome.FAIL)]
+    failures = judged.count(Outcome.FAIL)
+    if until.first_failure and failures:
+        return True
+    return bool(judged) and until.width > 0 and narrow(rate(failures, len(judged), until.confidence), until.width)
 
 
 def attempts_for(width: float, confidence: float = CONFIDENCE) -> int:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
-from lab.model import AttemptResult, Cell, Finding, NotApplicable, Result
+from lab.model import AttemptResult, Cell, Finding, NotApplicable, Rate, Result
 from lab.report.judged import Judged
 from lab.results.store import RunFacts, finite
 from lab.results.verdict import exit_code, most_telling_first
@@ -78,8 +78,30 @@ class AttemptDocument(TypedDict):
     facts: dict[str, Any]
 
 
+class RateDocument(TypedDict):
+    """How often, of judged attempts, with Wilson's interval."""
+
+    failures: int
+    trials: int
+    low: float
+    high: float
+    confidence: float
+
+
+class FindingRateDocument(TypedDict):
+    """How often one fault was found."""
+
+    id: str
+    blame: str
+    function: str
+    rate: RateDocument
+
+
 class CellDocument(TypedDict):
-    """The verdict on a cell. attempts: how many were executed. findings: of all attempts, each fault once."""
+    """The verdict on a cell. attempts: how many were executed. findings: of all attempts, each fault once.
+
+    flaky: some attempts failed and others did not. rate: None for a cell that was to be executed once.
+    """
 
     id: str
     outcome: str
@@ -90,6 +112,10 @@ class CellDocument(TypedDict):
     seconds: float
     axes: dict[str, str]
     attempt_results: list[AttemptDocument]
+    flaky: bool
+    rate: RateDocument | None
+    rates: list[FindingRateDocument]
+    differences: list[str]
 
 
 class RunDocument(TypedDict):
@@ -168,6 +194,24 @@ def cell_document(result: Result, axes: dict[str, str]) -> CellDocument:
         "seconds": result.seconds,
         "axes": axes,
         "attempt_results": [attempt_document(attempt) for attempt in result.attempts],
+        "flaky": result.flaky,
+        "rate": None if result.rate is None else rate_document(result.rate),
+        "rates": [
+            {"id": one.id, "blame": one.blame, "function": one.function, "rate": rate_document(one.rate)}
+            for one in result.rates
+        ],
+        "differences": list(result.differences),
+    }
+
+
+def rate_document(rate: Rate) -> RateDocument:
+    """Return the part of one rate."""
+    return {
+        "failures": rate.failures,
+        "trials": rate.trials,
+        "low": round(rate.low, 4),
+        "high": round(rate.high, 4),
+        "confidence": rate.confidence,
     }
 
 

@@ -25,6 +25,7 @@ from lab.report.plain import duration, one_line, place, plain
 from lab.report.text import differing_axes, source_of
 from lab.results.disk import write_bytes
 from lab.results.store import RunFacts
+from lab.results.verdict import rate_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONTEXT_LINES = 3
@@ -86,6 +87,7 @@ class AttemptView:
 class CellView:
     """A cell as the page shows it.
 
+    rates: of a cell that was executed several times, (how often, what): all failures, then each fault.
     number: its row in the table, from 1. axes: texts of the run's differing axes; environment: all of them.
     granularity: what file times could tell apart, as measured; of several attempts the coarsest.
     """
@@ -99,6 +101,7 @@ class CellView:
     proofs: tuple[Proof, ...]
     untold: int
     attempts: tuple[AttemptView, ...]
+    rates: tuple[tuple[str, str], ...] = ()
 
 
 def html(facts: RunFacts, results: Mapping[str, Result], folder: Path) -> str:
@@ -174,7 +177,17 @@ def cell_view(number: int, result: Result, cell: Cell | None, axes: tuple[str, .
         proofs=tuple(proof(finding, result, folder) for finding in found[:FINDINGS_AT_MOST]),
         untold=max(0, len(found) - FINDINGS_AT_MOST),
         attempts=tuple(attempt_view(attempt, folder) for attempt in result.attempts),
+        rates=tuple(rate_rows(result)),
     )
+
+
+def rate_rows(result: Result) -> Iterator[tuple[str, str]]:
+    """Yield how often a cell failed, and each fault of it, if it was judged more than once."""
+    if result.rate is None or result.rate.trials < 2:
+        return
+    yield rate_words(result.rate), "failed"
+    for one in result.rates[:FINDINGS_AT_MOST]:
+        yield rate_words(one.rate), f"{one.id} {one.blame}".strip()
 
 
 def granularity_text(attempts: Iterable[AttemptResult]) -> str:

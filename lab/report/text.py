@@ -17,7 +17,7 @@ from lab.model import AttemptResult, Cell, Finding, NotApplicable, Outcome, Resu
 from lab.report.document import totals
 from lab.report.judged import Judged
 from lab.report.plain import duration, one_line, place, plain
-from lab.results.verdict import most_telling_first
+from lab.results.verdict import most_telling_first, rate_words
 
 STYLES: Mapping[str, str] = {
     Outcome.PASS: "green",
@@ -37,6 +37,7 @@ SEVERITY_WORDS = {
 FACTS_AT_MOST = 8
 MESSAGE_LINES_AT_MOST = 20
 JOINED_AT_MOST = 12
+RATES_AT_MOST = 6
 
 
 def run_text(results: Iterable[Result], *, folder: Path | None = None, report: str = "", colour: bool = False) -> str:
@@ -54,7 +55,7 @@ def run_text(results: Iterable[Result], *, folder: Path | None = None, report: s
         line.append(f"  {row[1].ljust(widths[1])}  {row[2].rjust(widths[2])}  ")
         line.append(row[3], "dim" if result.outcome is Outcome.PASS else "")
         proof = proof_of(result, folder)
-        for told in (*([f"proof  {proof}"] if proof else []), *facts_of(result)):
+        for told in (*([f"proof  {proof}"] if proof else []), *facts_of(result), *repeats_of(result)):
             line.append(f"\n{' ' * (sum(widths) + 6)}{told}")
         lines.append(line)
     return printed([*lines, closing(cells, report)], colour=colour)
@@ -98,6 +99,19 @@ def facts_of(result: Result) -> list[str]:
         return []
     hint = [f"hint: {told.data['hint']}"] if told.data.get("hint") else []
     return [one_line(text) for text in (*told.because[:FACTS_AT_MOST], *hint)]
+
+
+def repeats_of(result: Result) -> list[str]:
+    """Return how often each fault of a repeated cell was found, and what failing attempts had that others had not."""
+    if result.rate is None or result.rate.trials < 2:
+        return []
+    rows = [
+        f"rate   {one_line(f'{rate_words(one.rate)}  {one.id}  {one.blame}')}".rstrip()
+        for one in result.rates[:RATES_AT_MOST]
+    ]
+    if len(result.rates) > RATES_AT_MOST:
+        rows.append(f"rate   … and {len(result.rates) - RATES_AT_MOST} more faults")
+    return [*rows, *(f"differs  {one_line(words)}" for words in result.differences)]
 
 
 def place_in(attempt: AttemptResult, where: Span, folder: Path | None) -> str:

@@ -14,6 +14,7 @@ Whoever finds that there can be no such kernel at all raises Impossible: the cel
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lab.errors import EnvironmentFault, ExitCode, Impossible, LabError, Untestable, UsageError
@@ -23,13 +24,17 @@ from lab.model import (
     Ending,
     Expectation,
     Finding,
+    FindingRate,
     NotApplicable,
     Outcome,
+    Rate,
     Result,
     Severity,
     Span,
     StepResult,
+    Until,
 )
+from lab.plan import statistics
 
 REQUEST = "lab.request"
 IDS = ("lab.bug", "lab.fault", REQUEST, "lab.unexplained", "lab.untestable")
@@ -90,15 +95,21 @@ def without_findings(
     return Outcome.PASS, f"{done}; not looked at: {', '.join(blind)}" if blind else done
 
 
-def cell_result(cell: Cell, attempts: Sequence[AttemptResult], error: BaseException | None = None) -> Result:
+def cell_result(
+    cell: Cell,
+    attempts: Sequence[AttemptResult],
+    error: BaseException | None = None,
+    differences: tuple[str, ...] = (),
+) -> Result:
     """Return the verdict on a cell, with its expectation applied.
 
     attempts: those with a result, in any order. error: what kept the cell, or some of its attempts, from being executed.
-    Attempts that are ERROR or MISS do not count beside judged ones, but the reason mentions them. One FAIL makes the
-    cell FAIL. A cell of which attempts are missing with no error to blame is MISS unless it has failed already.
+    differences: see Result. Attempts that are ERROR or MISS do not count beside judged ones, but the reason mentions them. One
+    FAIL makes the cell FAIL. A cell of which attempts are missing with no error to blame is MISS unless it has failed already.
     """
     ordered = tuple(sorted(attempts, key=lambda attempt: attempt.number))
-    outcome, reason = combined(cell, ordered, error)
+    rate, rates = (None, ()) if cell.repeat == 1 else rates_of(ordered, cell)
+    outcome, reason = combined(cell, ordered, error, rate)
     findings = (fault(error),) if error is not None else ()
     untestable = outcome is Outcome.ERROR and is_untestable(ordered, error)
     told = (*(finding for attempt in ordered for finding in attempt.findings), *findings)
@@ -113,16 +124,44 @@ def cell_result(cell: Cell, attempts: Sequence[AttemptResult], error: BaseExcept
         seconds=sum(attempt.seconds for attempt in ordered),
         findings=findings,
         untestable=untestable,
+        rate=rate,
+        rates=rates,
+        differences=differences,
     )
 
 
-def combined(cell: Cell, attempts: Sequence[AttemptResult], error: BaseException | None) -> tuple[Outcome, str]:
+def rates_of(attempts: Sequence[AttemptResult], cell: Cell) -> tuple[Rate | None, tuple[FindingRate, ...]]:
+    """Return how often a cell failed, and each fault of it, with intervals; attempts that were not judged do not count."""
+    judged = [attempt for attempt in attempts if attempt.outcome in (Outcome.PASS, Outcome.FAIL)]
+    if not judged:
+        return None, ()
+    confidence = (cell.until or Until()).confidence
+    failures = sum(attempt.outcome is Outcome.FAIL for attempt in judged)
+    seen = Counter(signature for attempt in judged for signature in signatures(attempt.findings))
+    rates = (
+        FindingRate(id=id_, blame=blame, function=function, rate=statistics.rate(count, len(judged), confidence))
+        for (id_, blame, function), count in seen.most_common()
+    )
+    return statistics.rate(failures, len(judged), confidence), tuple(rates)
+
+
+def signatures(findings: Iterable[Finding]) -> set[tuple[str, str, str]]:
+    """Return (id, blame, function) of all that decides, alone or joined to another: what makes two faults the same one."""
+    told = [one for finding in findings for one in (finding, *finding.joined) if one.decides]
+    return {(finding.id, finding.blame, finding.function) for finding in told}
+
+
+def combined(
+    cell: Cell, attempts: Sequence[AttemptResult], error: BaseException | None, rate: Rate | None = None
+) -> tuple[Outcome, str]:
     """Return the outcome of all attempts together, before the expectation."""
     judged = [attempt for attempt in attempts if attempt.outcome in JUDGED]
     failed = [attempt for attempt in judged if attempt.outcome is Outcome.FAIL]
     planned = max(cell.repeat, len(attempts), 1)
+    if cell.until and statistics.enough(cell.until, (attempt.outcome for attempt in attempts)):
+        planned = max(len(attempts), 1)
     if failed:
-        return Outcome.FAIL, counted(failed, len(judged), "failed")
+        return Outcome.FAIL, counted(failed, len(judged), "failed", rate)
     if error is not None and not judged:
         return error_outcome(error)
     unjudged = [attempt for attempt in attempts if attempt.outcome not in JUDGED]
@@ -135,12 +174,30 @@ def combined(cell: Cell, attempts: Sequence[AttemptResult], error: BaseException
     remark = f"; {lost} of {planned} attempts could not be judged" if lost else ""
     passed = [attempt for attempt in judged if attempt.outcome is Outcome.PASS]
     first = passed[0] if passed else judged[0]
+    if rate is not None and rate.trials > 1 and passed:
+        remark = f"; {rate_words(rate)} failed{remark}"
+    if cell.until and cell.until.width and not statistics.enough(cell.until, (one.outcome for one in attempts)):
+        remark += f"; more attempts are needed for an interval of {cell.until.width:g}"
     return first.outcome, first.reason + remark
 
 
-def counted(some: Sequence[AttemptResult], total: int, verb: str) -> str:
+def counted(some: Sequence[AttemptResult], total: int, verb: str, rate: Rate | None = None) -> str:
     """Return the first one's reason, led by how many of how many if there were several."""
-    return some[0].reason if total == 1 else f"{len(some)} of {total} attempts {verb}: {some[0].reason}"
+    if total == 1:
+        return some[0].reason
+    flaky = "flaky, " if rate is not None and rate.intermittent else ""
+    share = f" ({interval_words(rate)})" if rate is not None else ""
+    return f"{flaky}{len(some)} of {total} attempts {verb}{share}: {some[0].reason}"
+
+
+def rate_words(rate: Rate) -> str:
+    """Return a rate as people say it: "7 of 20 (18 to 57 %)"."""
+    return f"{rate.failures} of {rate.trials} ({interval_words(rate)})"
+
+
+def interval_words(rate: Rate) -> str:
+    """Return the interval of a rate: "18 to 57 %"."""
+    return f"{rate.low * 100:.0f} to {rate.high * 100:.0f} %"
 
 
 def against(expect: Expectation, outcome: Outcome, reason: str, seen: Iterable[str]) -> tuple[Outcome, str]:

@@ -27,10 +27,11 @@ from lab.model import AttemptResult, Cell, Emulation, Outcome, Result
 from lab.plan import jobs as plan
 from lab.plan.jobs import AttemptWork, ImageWork, Job, JobKind, PatchedWork, SourceWork
 from lab.plan.schedule import Ended, JobState, work_off
+from lab.plan.statistics import enough
 from lab.results import store, verdict
 from lab.settings import Settings
 from lab.tables import Arch, Purpose, Tables
-from lab.use import attempt, doctor, sweep
+from lab.use import attempt, contrast, doctor, sweep
 from lab.use.bench import Bench, Inputs
 from lab.use.obstacles import lacking, obstacles, to_be_looked_at
 
@@ -89,8 +90,9 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
                 durations=before.durations,
                 failed_before=frozenset(before.failed),
                 stop=stop,
+                wanted=crew.wanted,
             )
-        results = tuple(_result(cell, finished, ended, hopeless.get(cell.id)) for cell in request.cells)
+        results = tuple(_result(cell, finished, ended, hopeless.get(cell.id), opened.folder) for cell in request.cells)
         _keep(opened, results, ended)
         for result in results:
             crew.tell(result)
@@ -121,11 +123,23 @@ class _Crew:
         self._trees: dict[str, Tree] = {}
         self._accel: dict[str, Accel] = {}  # by architecture
         self._told: set[str] = set()
+        self._outcomes: dict[
+            str, list[Outcome]
+        ] = {}  # of a cell's attempts so far, those of an earlier part of the run first
         self._lock = threading.Lock()
         self.holds = Holds(settings)  # what is prepared here stays in the cache until these are closed
 
+    def wanted(self, job: Job) -> bool:
+        """Whether a job still has to be done: an attempt not if its cell has been executed often enough."""
+        if not isinstance(job.payload, AttemptWork) or job.payload.cell.until is None:
+            return True
+        with self._lock:
+            return not enough(job.payload.cell.until, self._outcomes.get(job.cell, ()))
+
     def jobs(self, finished: Finished, hopeless: Container[str] = ()) -> tuple[Job, ...]:
         """Return what is left to do. hopeless: ids of cells that are impossible here."""
+        for (cell_id, _), result in finished.items():
+            self._outcomes.setdefault(cell_id, []).append(result.outcome)
         planned = plan.jobs(
             [cell for cell in self._request.cells if cell.id not in hopeless],
             image_of=lambda cell: (
@@ -188,6 +202,8 @@ class _Crew:
             case AttemptWork(cell=cell, number=number):
                 assert self._run is not None, "without a run there are only shared jobs"
                 result = attempt.execute(self.bench(cell), self._run, cell, number, job.key, self.inputs(cell))
+                with self._lock:
+                    self._outcomes.setdefault(cell.id, []).append(result.outcome)
                 if cell.repeat == 1:
                     self.tell(verdict.cell_result(cell, (result,)))
                 return result
@@ -361,8 +377,12 @@ def _result(
     finished: Finished,
     ended: Done,
     error: BaseException | None = None,
+    folder: Path | None = None,
 ) -> Result:
-    """Put a cell's attempts of this run and of an earlier part of it together. error: why none could be made, if known."""
+    """Put a cell's attempts of this run and of an earlier part of it together. error: why none could be made, if known.
+
+    folder: of the run, to look there for what failing attempts had that others had not.
+    """
     attempts = []
     for number in range(1, cell.repeat + 1):
         if (cell.id, number) in finished:
@@ -373,7 +393,7 @@ def _result(
             attempts.append(end.value)
         elif end is not None and end.error is not None:
             error = end.error
-    return verdict.cell_result(cell, attempts, error)
+    return verdict.cell_result(cell, attempts, error, contrast.differences(attempts, folder) if folder else ())
 
 
 def _keep(opened: store.Run, results: tuple[Result, ...], ended: Done) -> None:

@@ -11,7 +11,7 @@ from lab import tables
 from lab.errors import MatrixError
 from lab.matrix.expand import expand
 from lab.matrix.read import read, read_text
-from lab.model import Boot, DebianSource, DirSource, Emulation, GitSource, Lto, Make, Outcome, TarballSource
+from lab.model import Boot, DebianSource, DirSource, Emulation, GitSource, Lto, Make, Outcome, TarballSource, Until
 
 ROOT = Path(__file__).parent.parent.parent
 FIXTURES = ROOT / "tests/fixtures/matrix"
@@ -135,6 +135,40 @@ def test_defaults_alone_are_one_cell():
     only = cell("")
     assert (only.arch, only.toolchain, only.lto, only.emulation) == ("x86_64", "gcc-12", Lto.NONE, Emulation.NATIVE)
     assert (only.boot, only.repeat, only.ccache, only.patches, only.make) == (None, 1, True, (), Make())
+
+
+@pytest.mark.parametrize(
+    ("written", "times", "until"),
+    [
+        ("20", 20, None),
+        ("{times: 20}", 20, None),
+        ("{until: first-failure}", 100, Until(first_failure=True)),
+        ("{until: first-failure, times: 7}", 7, Until(first_failure=True)),
+        ("{until: {confidence: 0.9, width: 0.2}}", 100, Until(confidence=0.9, width=0.2)),
+        ("{name: long, until: {width: .1}, times: 400}", 400, Until(width=0.1)),
+    ],
+)
+def test_repeat_has_a_number_and_an_end(written, times, until):
+    only = cell(f"  repeat: {written}\n")
+    assert (only.repeat, only.until) == (times, until)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("{}", "repeat lacks 'times' or 'until'"),
+        ("{until: sometime}", "unknown end of repetitions 'sometime'"),
+        ("{until: {confidence: 0.9}}", "until lacks 'width'"),
+        ("{until: {width: 2}}", "width must be from 0.01 to 0.99, not '2'"),
+        ("{until: {width: 0.1, confidence: 1.0}}", "confidence must be from 0.5 to 0.9999, not '1.0'"),
+        ("{times: 0}", "times must be"),
+        ("{often: 3}", "often"),
+    ],
+)
+def test_a_wrong_repeat_is_told_with_its_place(written, told):
+    found = mistakes(f"  repeat: {written}\n")
+    assert any(told in one for one in found)
+    assert all(one.startswith("m.yaml:") for one in found)
 
 
 @pytest.mark.parametrize(

@@ -266,3 +266,23 @@ def test_two_thousand_jobs_that_share_a_need_all_run():
     ticks = []
     ended = run(jobs, lambda job: ticks.append(1))
     assert len(ticks) == len(ended) == 2_001
+
+
+def test_what_nobody_wants_any_more_is_not_started_and_not_told():
+    told = []
+    done = []
+
+    def do(one):
+        done.append(one.key)
+        return one.key
+
+    ended = run(
+        [job(f"a{number}", cpu=2) for number in range(5)], do, sink=told.append, wanted=lambda one: len(done) < 2
+    )
+    assert [ended[f"a{number}"].state for number in range(5)] == [JobState.DONE] * 2 + [JobState.NOT_NEEDED] * 3
+    assert {event.key for event in told} == {"a0", "a1"}
+
+
+def test_a_needless_job_gives_its_pools_back():
+    ended = run([job("a", cpu=2), job("b", cpu=2)], wanted=lambda one: one.key == "b")
+    assert (ended["a"].state, ended["b"].state) == (JobState.NOT_NEEDED, JobState.DONE)

@@ -23,6 +23,7 @@ from lab.model import (
     Severity,
     Span,
     StepResult,
+    Until,
 )
 from lab.results import verdict
 from lab.results.verdict import attempt_from_error, attempt_outcome, cell_result, exit_code, fault
@@ -165,7 +166,63 @@ def test_attempts_become_one_outcome(outcomes, wanted):
 
 def test_an_intermittent_failure_says_how_often():
     some = [attempt(Outcome.PASS), attempt(Outcome.FAIL, number=2), attempt(Outcome.PASS, number=3)]
-    assert cell_result(replace(CELL, repeat=3), some).reason == "1 of 3 attempts failed: reason 2"
+    result = cell_result(replace(CELL, repeat=3), some)
+    assert result.reason == "flaky, 1 of 3 attempts failed (6 to 79 %): reason 2"
+    assert result.flaky
+
+
+def test_a_pass_of_many_says_what_it_rules_out():
+    some = [attempt(Outcome.PASS, number=number) for number in range(1, 21)]
+    result = cell_result(replace(CELL, repeat=20), some)
+    assert (result.outcome, result.reason) == (Outcome.PASS, "reason 1; 0 of 20 (0 to 16 %) failed")
+    assert not result.flaky
+
+
+def test_attempts_that_were_not_judged_count_for_no_rate():
+    some = [
+        attempt(Outcome.FAIL, "modpost.undefined"),
+        attempt(Outcome.ERROR, number=2),
+        attempt(Outcome.PASS, number=3),
+    ]
+    result = cell_result(replace(CELL, repeat=3), some)
+    assert (result.rate.failures, result.rate.trials) == (1, 2)
+    assert [(one.id, one.rate.failures, one.rate.trials) for one in result.rates] == [("modpost.undefined", 1, 2)]
+
+
+def test_a_fault_joined_to_another_has_its_rate_too():
+    story = replace(finding("timestamps.tie"), joined=(finding("modpost.undefined", blame="a.ko"),))
+    some = [
+        replace(attempt(Outcome.FAIL), findings=(story,)),
+        replace(attempt(Outcome.FAIL, number=2), findings=(finding("timestamps.tie"),)),
+    ]
+    rates = {one.id: one.rate.failures for one in cell_result(replace(CELL, repeat=2), some).rates}
+    assert rates == {"timestamps.tie": 2, "modpost.undefined": 1}
+
+
+def test_a_cell_that_was_to_be_executed_once_has_no_rate():
+    assert cell_result(CELL, [attempt(Outcome.FAIL, "modpost.undefined")]).rate is None
+
+
+FIRST = replace(CELL, repeat=50, until=Until(first_failure=True))
+NARROW = replace(CELL, repeat=50, until=Until(width=0.4))
+
+
+def test_an_end_that_was_reached_leaves_no_attempt_missing():
+    some = [attempt(Outcome.PASS), attempt(Outcome.FAIL, number=2)]
+    assert cell_result(FIRST, some).outcome is Outcome.FAIL
+    passed = [attempt(Outcome.PASS, number=number) for number in range(1, 20)]
+    assert cell_result(NARROW, passed).outcome is Outcome.PASS
+
+
+def test_an_end_that_was_not_reached_is_no_pass():
+    assert cell_result(FIRST, [attempt(Outcome.PASS)]).outcome is Outcome.MISS
+
+
+def test_an_interval_wider_than_asked_is_told():
+    some = [attempt(Outcome.PASS, number=number) for number in range(1, 4)]
+    result = cell_result(replace(NARROW, repeat=3), some)
+    assert result.outcome is Outcome.PASS
+    assert result.reason.endswith("; more attempts are needed for an interval of 0.4")
 
 
 def test_a_cell_of_which_attempts_are_missing_has_not_passed():
