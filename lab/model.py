@@ -58,12 +58,14 @@ class Until:
     """When a cell has been executed often enough, before `repeat` is reached.
 
     first_failure: as soon as an attempt fails. width: as soon as the interval of the failure rate, at this confidence, is
-    at most so wide whatever the true rate is; 0: no such end.
+    at most so wide whatever the true rate is; 0: no such end. finding: what counts as a failure is that this was found, not
+    that the attempt is FAIL; "": FAIL.
     """
 
     first_failure: bool = False
     confidence: float = 0.95
     width: float = 0.0
+    finding: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +347,16 @@ class AttemptResult:
     seconds: float = 0.0
     folder: str = ""  # relative to the run's folder
     facts: dict[str, Any] = field(default_factory=dict)  # measured: granularity_ns, versions, modules_loaded …
+
+    def found(self) -> frozenset[str]:
+        """Return the ids of all that was found, alone or joined to something else."""
+        return frozenset(one for finding in self.findings for one in finding.ids())
+
+    def failed(self, finding: str = "") -> bool | None:
+        """Whether it failed, or found what is in question if that is named; None if it was not judged."""
+        if self.outcome not in (Outcome.PASS, Outcome.FAIL):
+            return None
+        return finding in self.found() if finding else self.outcome is Outcome.FAIL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from lab.errors import MatrixError
 from lab.matrix import expand, possible
 from lab.matrix.expand import AXES, REQUIRED, AxisValue, Entry, Expected, Matrix, Place
 from lab.matrix.files import Surroundings
+from lab.matrix.repeat import FINDING
 from lab.matrix.values import axis_value
 from lab.model import Expectation, Outcome
 from lab.tables import Tables
@@ -25,7 +26,6 @@ VERSION = "1"
 ENTRIES_MAX = 500  # of include, exclude and expect: each is held against every combination
 OUTCOMES = (Outcome.FAIL, Outcome.ERROR, Outcome.SKIP)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,63}")
-_FINDING = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def read(path: Path, tables: Tables) -> Matrix:
@@ -241,7 +241,7 @@ class _Reader:
     def findings(self, node: Node) -> tuple[str, ...]:
         found = yamltext.texts(node, "finding", self.notes) or ()
         for one in found:
-            if not _FINDING.fullmatch(one):
+            if not FINDING.fullmatch(one):
                 self.notes.at(node, f"finding {quoted(one)} must read family.fault, such as modpost.undefined")
         return found
 

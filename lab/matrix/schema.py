@@ -14,13 +14,15 @@ from typing import Any
 from lab.matrix.expand import AXES
 from lab.matrix.files import BASES, LAB
 from lab.matrix.read import ENTRIES_MAX, OUTCOMES
-from lab.matrix.values import FIRST_FAILURE, JOBS_MAX, MAPPED, MEMORY_MIB, NAME, OURS, REPEAT_MAX
+from lab.matrix.repeat import FIRST_FAILURE, REPEAT_MAX
+from lab.matrix.values import JOBS_MAX, MAPPED, MEMORY_MIB, NAME, OURS
 from lab.model import Emulation, Lto, Probe
 from lab.tables import Tables
 
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": ["string", "number", "boolean"]}
+FINDING: Schema = {"type": "string", "pattern": r"^[a-z0-9-]+\.[a-z0-9-]+$"}
 SWITCH: Schema = {"enum": ["on", "off", "yes", "no", "true", "false", True, False]}
 NAMED: Schema = {
     "type": "string",
@@ -66,11 +68,10 @@ def _with_names(chosen: Schema) -> Schema:
 
 
 def _expectation(when: Schema) -> Schema:
-    finding = {"type": "string", "pattern": r"^[a-z0-9-]+\.[a-z0-9-]+$"}
     properties = {
         "when": when,
         "outcome": {"enum": [outcome.value for outcome in OUTCOMES]},
-        "finding": {"anyOf": [finding, {"type": "array", "items": finding}]},
+        "finding": _list(FINDING),
         "because": {"type": "string"},
     }
     return _object(properties, required=("when", "outcome"))
@@ -119,8 +120,10 @@ def _axes(tables: Tables) -> Schema:
 
 def _repeat() -> Schema:
     share = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, {"type": "string"}]}
-    interval = _object({"confidence": share, "width": share}, required=("width",))
-    until = {"anyOf": [{"enum": [FIRST_FAILURE]}, interval], "description": "enough, before `times` is reached"}
+    interval = _object({"confidence": share, "width": share, "finding": FINDING}, required=("width",))
+    occurrence = _object({"finding": FINDING}, required=("finding",))
+    ends = [{"enum": [FIRST_FAILURE]}, occurrence, interval]
+    until = {"anyOf": ends, "description": "enough, before `times` is reached"}
     times = _number(1, REPEAT_MAX)
     mapping = {**_object({"times": times, "until": until, "name": NAMED}), "minProperties": 1}
     return {"anyOf": [times, mapping]}

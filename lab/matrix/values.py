@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lab import yamltext
-from lab.matrix import files
+from lab.matrix import files, repeat
 from lab.matrix.expand import AxisValue, Place
 from lab.matrix.files import Surroundings
 from lab.model import (
@@ -21,17 +21,12 @@ from lab.model import (
     Lto,
     Make,
     Probe,
-    Repeat,
     Source,
     TarballSource,
-    Until,
 )
 from lab.yamltext import Node, Scalar, Sequence, quoted
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,31}")
-REPEAT_MAX = 1000
-REPEAT_UNTIL = 100  # at most, where only an end is given
-FIRST_FAILURE = "first-failure"
 JOBS_MAX = 1024
 MEMORY_MIB = (16, 1024 * 1024)
 DEADLINE_S = (1.0, 1_000_000.0)
@@ -117,62 +112,6 @@ def _lto(node: Node, around: Surroundings) -> Typed | None:
 def _emulation(node: Node, around: Surroundings) -> Typed | None:
     value = yamltext.word(node, "emulation", Emulation, around.notes)
     return None if value is None else (value, value.value)
-
-
-def _repeat(node: Node, around: Surroundings) -> Typed | None:
-    notes = around.notes
-    if isinstance(node, Scalar):
-        value = yamltext.whole(node, "repeat", notes, low=1, high=REPEAT_MAX)
-        return None if value is None else (Repeat(times=value), str(value))
-    found = yamltext.entries(node, "repeat", ("times", "until", "name"), notes)
-    if found is None:
-        return None
-    if "times" not in found and "until" not in found:
-        notes.at(node, "repeat lacks 'times' or 'until'", known="20, {times: 20}, {until: first-failure, times: 50}")
-        return None
-    times: int | None = REPEAT_UNTIL
-    if "times" in found:
-        times = yamltext.whole(found["times"][1], "times", notes, low=1, high=REPEAT_MAX)
-    until = _until(found["until"][1], around) if "until" in found else (None, "")
-    if times is None or until is None:
-        return None
-    rule, words = until
-    return Repeat(times=times, until=rule), f"until {words}, at most {times}" if rule else str(times)
-
-
-def _until(node: Node, around: Surroundings) -> tuple[Until | None, str] | None:
-    """Return when to stop repeating: first-failure, or {confidence: 0.95, width: 0.2}."""
-    notes = around.notes
-    if isinstance(node, Scalar):
-        if node.text == FIRST_FAILURE:
-            return Until(first_failure=True), FIRST_FAILURE
-        notes.unknown(node, "end of repetitions", node.text, [FIRST_FAILURE, "{confidence: 0.95, width: 0.2}"])
-        return None
-    found = yamltext.entries(node, "until", ("confidence", "width"), notes)
-    if found is None:
-        return None
-    if "width" not in found:
-        notes.at(node, "until lacks 'width'", hint="how wide the interval of the failure rate may be, such as 0.2")
-        return None
-    width = _share(found["width"][1], "width", (0.01, 0.99), around)
-    confidence = Until().confidence
-    if "confidence" in found:
-        read = _share(found["confidence"][1], "confidence", (0.5, 0.9999), around)
-        if read is None:
-            return None
-        confidence = read
-    return None if width is None else (Until(confidence=confidence, width=width), f"width={width:g} at {confidence:g}")
-
-
-def _share(node: Node, what: str, bounds: tuple[float, float], around: Surroundings) -> float | None:
-    written = yamltext.text(node, what, around.notes)
-    if written is None:
-        return None
-    low, high = bounds
-    if not re.fullmatch(r"0?\.[0-9]{1,6}", written) or not low <= float(written) <= high:
-        around.notes.at(node, f"{what} must be from {low:g} to {high:g}, not {quoted(written)}")
-        return None
-    return float(written)
 
 
 def _ccache(node: Node, around: Surroundings) -> Typed | None:
@@ -398,7 +337,7 @@ def _seconds(node: Node, what: str, around: Surroundings) -> float | None:
 _READERS: Mapping[str, Callable[[Node, Surroundings], Typed | None]] = {
     "source": _source, "arch": _arch, "toolchain": _toolchain, "lto": _lto, "emulation": _emulation,
     "filesystem": _filesystem, "kconfig": _kconfig, "patches": _patches, "make": _make, "boot": _boot,
-    "repeat": _repeat, "deadlines": _deadlines, "ccache": _ccache, "probe": _probe,
+    "repeat": repeat.value, "deadlines": _deadlines, "ccache": _ccache, "probe": _probe,
 }  # fmt: skip
 MAPPED = frozenset({"source", "kconfig", "patches", "make", "boot", "deadlines", "repeat"})
 """The axes whose values may be mappings, and so may have a name."""

@@ -19,7 +19,7 @@ from functools import cache
 import numpy as np
 from scipy import optimize, stats
 
-from lab.model import Outcome, Rate, Until
+from lab.model import AttemptResult, Rate, Until
 
 CONFIDENCE = 0.95
 MENDED_TO = 0.2
@@ -57,13 +57,18 @@ def narrow(seen: Rate, width: float) -> bool:
     )
 
 
-def enough(until: Until, outcomes: Iterable[Outcome]) -> bool:
-    """Whether a cell has been executed often enough. outcomes: of its attempts; only PASS and FAIL count."""
-    judged = [outcome for outcome in outcomes if outcome in (Outcome.PASS, Outcome.FAIL)]
-    failures = judged.count(Outcome.FAIL)
-    if until.first_failure and failures:
+def rate_of(attempts: Iterable[AttemptResult], finding: str = "", confidence: float = CONFIDENCE) -> Rate:
+    """Return how often attempts failed, or found what is named; only those that were judged count."""
+    judged = [failed for attempt in attempts if (failed := attempt.failed(finding)) is not None]
+    return rate(sum(judged), len(judged), confidence)
+
+
+def enough(until: Until, attempts: Iterable[AttemptResult]) -> bool:
+    """Whether a cell has been executed often enough."""
+    seen = rate_of(attempts, until.finding, until.confidence)
+    if until.first_failure and seen.failures:
         return True
-    return bool(judged) and until.width > 0 and narrow(rate(failures, len(judged), until.confidence), until.width)
+    return seen.trials > 0 and until.width > 0 and narrow(seen, until.width)
 
 
 def attempts_for(width: float, confidence: float = CONFIDENCE) -> int:

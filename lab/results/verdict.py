@@ -131,17 +131,23 @@ def cell_result(
 
 
 def rates_of(attempts: Sequence[AttemptResult], cell: Cell) -> tuple[Rate | None, tuple[FindingRate, ...]]:
-    """Return how often a cell failed, and each fault of it, with intervals; attempts that were not judged do not count."""
+    """Return how often a cell failed, and each fault of it, with intervals; attempts that were not judged do not count.
+
+    Where the cell asks for a finding, its rate comes first, whatever it blames.
+    """
     judged = [attempt for attempt in attempts if attempt.outcome in (Outcome.PASS, Outcome.FAIL)]
     if not judged:
         return None, ()
     confidence = (cell.until or Until()).confidence
     failures = sum(attempt.outcome is Outcome.FAIL for attempt in judged)
     seen = Counter(signature for attempt in judged for signature in signatures(attempt.findings))
-    rates = (
+    rates = [
         FindingRate(id=id_, blame=blame, function=function, rate=statistics.rate(count, len(judged), confidence))
         for (id_, blame, function), count in seen.most_common()
-    )
+    ]
+    if finding := (cell.until or Until()).finding:
+        asked_for = statistics.rate_of(judged, finding, confidence)
+        rates.insert(0, FindingRate(id=finding, blame="", function="", rate=asked_for))
     return statistics.rate(failures, len(judged), confidence), tuple(rates)
 
 
@@ -158,10 +164,11 @@ def combined(
     judged = [attempt for attempt in attempts if attempt.outcome in JUDGED]
     failed = [attempt for attempt in judged if attempt.outcome is Outcome.FAIL]
     planned = max(cell.repeat, len(attempts), 1)
-    if cell.until and statistics.enough(cell.until, (attempt.outcome for attempt in attempts)):
+    if cell.until and statistics.enough(cell.until, attempts):
         planned = max(len(attempts), 1)
+    asked_for = until_words(cell, attempts)
     if failed:
-        return Outcome.FAIL, counted(failed, len(judged), "failed", rate)
+        return Outcome.FAIL, counted(failed, len(judged), "failed", rate) + asked_for
     if error is not None and not judged:
         return error_outcome(error)
     unjudged = [attempt for attempt in attempts if attempt.outcome not in JUDGED]
@@ -176,9 +183,20 @@ def combined(
     first = passed[0] if passed else judged[0]
     if rate is not None and rate.trials > 1 and passed:
         remark = f"; {rate_words(rate)} failed{remark}"
-    if cell.until and cell.until.width and not statistics.enough(cell.until, (one.outcome for one in attempts)):
-        remark += f"; more attempts are needed for an interval of {cell.until.width:g}"
-    return first.outcome, first.reason + remark
+    return first.outcome, first.reason + remark + asked_for
+
+
+def until_words(cell: Cell, attempts: Sequence[AttemptResult]) -> str:
+    """Return what is to be said of the end that a cell's `repeat` asks for: the finding's rate, and whether it is known."""
+    until, words = cell.until, ""
+    if until is None or not attempts:
+        return words
+    if until.finding:
+        seen = statistics.rate_of(attempts, until.finding, until.confidence)
+        words += f"; {until.finding} in {rate_words(seen)}"
+    if until.width and not statistics.enough(until, attempts):
+        words += f"; more attempts are needed for an interval of {until.width:g}"
+    return words
 
 
 def counted(some: Sequence[AttemptResult], total: int, verb: str, rate: Rate | None = None) -> str:

@@ -123,9 +123,8 @@ class _Crew:
         self._trees: dict[str, Tree] = {}
         self._accel: dict[str, Accel] = {}  # by architecture
         self._told: set[str] = set()
-        self._outcomes: dict[
-            str, list[Outcome]
-        ] = {}  # of a cell's attempts so far, those of an earlier part of the run first
+        # of a cell so far, those of an earlier part of the run first
+        self._attempts: dict[str, list[AttemptResult]] = {}
         self._lock = threading.Lock()
         self.holds = Holds(settings)  # what is prepared here stays in the cache until these are closed
 
@@ -134,12 +133,12 @@ class _Crew:
         if not isinstance(job.payload, AttemptWork) or job.payload.cell.until is None:
             return True
         with self._lock:
-            return not enough(job.payload.cell.until, self._outcomes.get(job.cell, ()))
+            return not enough(job.payload.cell.until, self._attempts.get(job.cell, ()))
 
     def jobs(self, finished: Finished, hopeless: Container[str] = ()) -> tuple[Job, ...]:
         """Return what is left to do. hopeless: ids of cells that are impossible here."""
         for (cell_id, _), result in finished.items():
-            self._outcomes.setdefault(cell_id, []).append(result.outcome)
+            self._attempts.setdefault(cell_id, []).append(result)
         planned = plan.jobs(
             [cell for cell in self._request.cells if cell.id not in hopeless],
             image_of=lambda cell: (
@@ -203,7 +202,7 @@ class _Crew:
                 assert self._run is not None, "without a run there are only shared jobs"
                 result = attempt.execute(self.bench(cell), self._run, cell, number, job.key, self.inputs(cell))
                 with self._lock:
-                    self._outcomes.setdefault(cell.id, []).append(result.outcome)
+                    self._attempts.setdefault(cell.id, []).append(result)
                 if cell.repeat == 1:
                     self.tell(verdict.cell_result(cell, (result,)))
                 return result

@@ -146,6 +146,8 @@ def test_defaults_alone_are_one_cell():
         ("{until: first-failure, times: 7}", 7, Until(first_failure=True)),
         ("{until: {confidence: 0.9, width: 0.2}}", 100, Until(confidence=0.9, width=0.2)),
         ("{name: long, until: {width: .1}, times: 400}", 400, Until(width=0.1)),
+        ("{until: {finding: modpost.undefined}}", 100, Until(first_failure=True, finding="modpost.undefined")),
+        ("{until: {finding: modpost.undefined, width: 0.2}}", 100, Until(width=0.2, finding="modpost.undefined")),
     ],
 )
 def test_repeat_has_a_number_and_an_end(written, times, until):
@@ -161,6 +163,8 @@ def test_repeat_has_a_number_and_an_end(written, times, until):
         ("{until: {confidence: 0.9}}", "until lacks 'width'"),
         ("{until: {width: 2}}", "width must be from 0.01 to 0.99, not '2'"),
         ("{until: {width: 0.1, confidence: 1.0}}", "confidence must be from 0.5 to 0.9999, not '1.0'"),
+        ("{until: {finding: undefined}}", "finding 'undefined' must read family.fault"),
+        ("{until: {finding: a.b, confidence: 0.9}}", "'confidence' goes with 'width' only"),
         ("{times: 0}", "times must be"),
         ("{often: 3}", "often"),
     ],

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from lab.model import AttemptResult, Finding, Outcome, Severity, Span, Until
 from lab.plan import statistics
 from lab.plan.statistics import MENDED_TO, OUTCOMES, Answer, rate
 
@@ -81,6 +83,46 @@ def test_so_many_attempts_show_a_fault_and_one_less_may_not(share, confidence):
     enough = statistics.attempts_to_see(share, confidence)
     assert 1 - (1 - share) ** enough >= confidence - 1e-12
     assert enough == 1 or 1 - (1 - share) ** (enough - 1) < confidence + 1e-12
+
+
+def attempt(outcome, *ids):
+    found = tuple(
+        Finding(id=one, severity=Severity.FAIL, title=one, message="", where=Span(file="")) for one in ids if one != "+"
+    )
+    joined = (replace(found[0], joined=found[1:]),) if "+" in ids else found
+    return AttemptResult(number=1, outcome=outcome, reason="", findings=joined)
+
+
+TIE, BOTH = ("timestamps.tie",), ("timestamps.tie", "modpost.undefined")
+
+
+@pytest.mark.parametrize(
+    ("until", "attempts", "wanted"),
+    [
+        (Until(first_failure=True), [attempt(Outcome.PASS)] * 9, False),
+        (Until(first_failure=True), [attempt(Outcome.PASS), attempt(Outcome.FAIL, *TIE)], True),
+        (Until(first_failure=True, finding="modpost.undefined"), [attempt(Outcome.FAIL, *TIE)] * 9, False),
+        (Until(first_failure=True, finding="modpost.undefined"), [attempt(Outcome.FAIL, *BOTH)], True),
+        (Until(first_failure=True, finding="modpost.undefined"), [attempt(Outcome.FAIL, *BOTH, "+")], True),
+        # found, but nobody says that it is so: the machine broke
+        (Until(first_failure=True, finding="modpost.undefined"), [attempt(Outcome.ERROR, *BOTH)], False),
+        # of failing, 30 of 30 are enough for this width; of the finding, which half of them have, they are not
+        (Until(width=0.25), [attempt(Outcome.FAIL, *TIE), attempt(Outcome.FAIL, *BOTH)] * 15, True),
+        (
+            Until(width=0.25, finding="modpost.undefined"),
+            [attempt(Outcome.FAIL, *TIE), attempt(Outcome.FAIL, *BOTH)] * 15,
+            False,
+        ),
+        (
+            Until(width=0.25, finding="modpost.undefined"),
+            [attempt(Outcome.FAIL, *TIE), attempt(Outcome.FAIL, *BOTH)] * 40,
+            True,
+        ),
+        (Until(width=0.5), [], False),
+    ],
+)
+def test_enough_is_asked_of_failures_or_of_one_finding(until, attempts, wanted):
+    assert statistics.enough(until, attempts) is wanted
 
 
 # ----------------------------------------------------------------------------------------------------------- two rates

@@ -218,6 +218,32 @@ def test_an_end_that_was_not_reached_is_no_pass():
     assert cell_result(FIRST, [attempt(Outcome.PASS)]).outcome is Outcome.MISS
 
 
+UNDEFINED = "modpost.undefined"
+
+
+def unguarded(*undefined):
+    """Attempts that all fail, as the tie is there whether or not the build was lucky; a part of them is undefined, too."""
+    told = (finding("timestamps.tie"), replace(finding("timestamps.tie"), joined=(finding(UNDEFINED, blame="a.ko"),)))
+    return [
+        replace(attempt(Outcome.FAIL, number=number), findings=(told[unlucky],))
+        for number, unlucky in enumerate(undefined, 1)
+    ]
+
+
+def test_the_rate_of_a_finding_is_not_that_of_failing():
+    cell = replace(CELL, repeat=4, until=Until(width=0.9, finding=UNDEFINED))
+    result = cell_result(cell, unguarded(0, 1, 0, 0))
+    assert result.outcome is Outcome.FAIL
+    assert result.reason == "4 of 4 attempts failed (51 to 100 %): reason 1; modpost.undefined in 1 of 4 (5 to 70 %)"
+    first = result.rates[0]
+    assert (first.id, first.blame, first.rate.failures, first.rate.trials) == (UNDEFINED, "", 1, 4)
+
+
+def test_an_interval_that_a_finding_lacks_is_told_of_a_failing_cell_too():
+    cell = replace(CELL, repeat=4, until=Until(width=0.2, finding=UNDEFINED))
+    assert cell_result(cell, unguarded(0, 1, 0, 0)).reason.endswith("; more attempts are needed for an interval of 0.2")
+
+
 def test_an_interval_wider_than_asked_is_told():
     some = [attempt(Outcome.PASS, number=number) for number in range(1, 4)]
     result = cell_result(replace(NARROW, repeat=3), some)
