@@ -34,7 +34,7 @@ from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.model import Cell, Deadlines, Emulation
 from lab.tables import Tables
-from lab.use import session
+from lab.use import crew
 from lab.use.attempt import Attempt
 from lab.use.bench import laid_out
 
@@ -72,7 +72,7 @@ def measured(cell: Cell, options: argparse.Namespace, tables: Tables) -> Cost:
     settings = dataclasses.replace(cli.settings(), cores=options.jobs) if options.jobs else cli.settings()
     cost = Cost(cell.emulation)
     with engines.connect(settings) as engine, contextlib.ExitStack() as stack:
-        bench, inputs = session.prepared(cell, settings, tables, engine, _tell, threading.Event())
+        bench, inputs = crew.prepared(cell, settings, tables, engine, _tell, threading.Event())
         if inputs.tools is not None:
             emulation.check_versions(inputs.build, inputs.tools)
         name = f"bench-{cell.emulation}-{time.monotonic_ns()}"

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "use": {
         *NOUNS, "settings", "proc", "tables", "matrix", "plan", "environment", "kbuild", "evidence", "checks", "boot",
         "results", "report", "use.session", "use.attempt", "use.bench", "use.sweep", "use.doctor", "use.record",
-        "use.obstacles", "use.guest", "use.lines", "use.contrast",
+        "use.obstacles", "use.guest", "use.lines", "use.contrast", "use.crew",
     },
     "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks", "cli"},
     "__main__": {"cli"},

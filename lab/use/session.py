@@ -7,37 +7,26 @@ attempt } → results
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
-from collections.abc import Callable, Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import __version__
-from lab.boot.machine import Accel
-from lab.environment import emulation, image, source
 from lab.environment import engine as engines
-from lab.environment.cache import Holds
-from lab.environment.image import BuiltImage
-from lab.environment.source import Tree
 from lab.errors import UsageError
-from lab.events import CellJudged, JobProgress, Note, RunStarted, Sink
-from lab.model import AttemptResult, Cell, Emulation, Outcome, Result
+from lab.events import RunStarted, Sink
+from lab.model import AttemptResult, Cell, Outcome, Result
 from lab.plan import jobs as plan
-from lab.plan.jobs import AttemptWork, ImageWork, Job, JobKind, PatchedWork, SourceWork
-from lab.plan.schedule import Ended, JobState, work_off
-from lab.plan.statistics import enough
+from lab.plan.schedule import JobState, work_off
 from lab.results import store, verdict
 from lab.settings import Settings
-from lab.tables import Arch, Purpose, Tables
-from lab.use import attempt, contrast, doctor, sweep
-from lab.use.bench import Bench, Inputs
-from lab.use.obstacles import lacking, obstacles, to_be_looked_at
+from lab.tables import Tables
+from lab.use import contrast, sweep
+from lab.use.crew import Crew, Done, Finished, pools
+from lab.use.obstacles import obstacles
 
-NETWORK_AT_ONCE = 2
 UNEXPECTED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)  # what goes first next time
-LOOPS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +66,7 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
         finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
         sink(_started(request, opened, finished))
         hopeless: dict[str, BaseException] = dict(obstacles(request.cells, tables))
-        crew = _Crew(request, settings, tables, engine, sink, stop, opened)
+        crew = Crew(request.cells, settings, tables, engine, sink, stop, opened, request.accel)
         before = history(settings)
         with crew.holds:
             first, why = crew.look(finished, hopeless)
@@ -85,7 +74,7 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
             ended = first | work_off(
                 crew.jobs(finished, hopeless),
                 crew.do,
-                pools=_pools(settings),
+                pools=pools(settings),
                 sink=sink,
                 durations=before.durations,
                 failed_before=frozenset(before.failed),
@@ -98,224 +87,6 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
             crew.tell(result)
         sweep.to_budget(settings, engine, sink)
         return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
-
-
-Finished = dict[tuple[str, int], AttemptResult]  # by cell id and attempt number
-Done = dict[str, Ended[AttemptResult | None]]  # by job key
-
-
-class _Crew:
-    """Does the jobs. What shared jobs return is kept here for the attempts that need it."""
-
-    def __init__(
-        self,
-        request: Request,
-        settings: Settings,
-        tables: Tables,
-        engine: engines.Engine,
-        sink: Sink,
-        stop: threading.Event,
-        opened: store.Run | None,
-    ) -> None:
-        self._request, self._settings, self._tables = request, settings, tables
-        self._engine, self._sink, self._stop, self._run = engine, sink, stop, opened
-        self._images: dict[str, BuiltImage] = {}
-        self._trees: dict[str, Tree] = {}
-        self._accel: dict[str, Accel] = {}  # by architecture
-        self._told: set[str] = set()
-        # of a cell so far, those of an earlier part of the run first
-        self._attempts: dict[str, list[AttemptResult]] = {}
-        self._lock = threading.Lock()
-        self.holds = Holds(settings)  # what is prepared here stays in the cache until these are closed
-
-    def wanted(self, job: Job) -> bool:
-        """Whether a job still has to be done: an attempt not if its cell has been executed often enough."""
-        if not isinstance(job.payload, AttemptWork) or job.payload.cell.until is None:
-            return True
-        with self._lock:
-            return not enough(job.payload.cell.until, self._attempts.get(job.cell, ()))
-
-    def jobs(self, finished: Finished, hopeless: Container[str] = ()) -> tuple[Job, ...]:
-        """Return what is left to do. hopeless: ids of cells that are impossible here."""
-        for (cell_id, _), result in finished.items():
-            self._attempts.setdefault(cell_id, []).append(result)
-        planned = plan.jobs(
-            [cell for cell in self._request.cells if cell.id not in hopeless],
-            image_of=lambda cell: (
-                *self._images_of(cell),
-                *filter(None, [self._mount_image_of(cell), tools_image_of(cell, self._tables)]),
-            ),
-            demand_of=lambda cell: plan.demand(
-                cell,
-                cpus=self._settings.cores,
-                loop=self._tables.uses_loop(self._tables.filesystem[cell.filesystem]),
-            ),
-            finished=frozenset(finished),
-        )
-        ready = self._trees.keys()  # those that were looked at
-        return tuple(
-            replace(job, needs=tuple(key for key in job.needs if key not in ready))
-            for job in planned
-            if job.key not in ready
-        )
-
-    def look(self, finished: Finished, hopeless: Container[str]) -> tuple[Done, dict[str, BaseException]]:
-        """Prepare the sources that may be wrong or may lack what a cell is about, before images and builds cost anything.
-
-        Returns how these jobs ended, and what makes cells hopeless that were not, by cell id.
-        """
-        cells = [cell for cell in self._request.cells if cell.id not in hopeless]
-        planned = plan.jobs(
-            [cell for cell in cells if to_be_looked_at(cell)],
-            image_of=lambda cell: (),
-            demand_of=lambda cell: {},
-            finished=frozenset(finished),
-        )
-        jobs = [job for job in planned if job.kind in (JobKind.SOURCE, JobKind.PATCHED)]
-        ended = work_off(jobs, self.do, pools=_pools(self._settings), sink=self._sink, stop=self._stop)
-        found: dict[str, BaseException] = {}
-        for cell in cells:
-            keys = [job.key for job in plan.source_jobs(cell)]
-            error = next((ended[key].error for key in keys if key in ended and ended[key].error), None)
-            if error is None and keys[-1] in self._trees:
-                error = lacking(cell, self._trees[keys[-1]], self._tables)
-            if error is not None:
-                found[cell.id] = error
-        return ended, found
-
-    def do(self, job: Job) -> AttemptResult | None:
-        """Do one job; the scheduler calls this from its threads."""
-        say = self._speaker(job)
-        match job.payload:
-            case ImageWork(name=name):
-                row = self._tables.image[name]
-                built = self._images[name] = image.prepare(row, self._engine, self._settings, say, self.holds)
-                if row.purpose is Purpose.TOOLS:
-                    self.holds.keep("tools", emulation.folder_of(row, built, self._settings).name)
-                    emulation.unpack(row, built, self._engine, self._settings, say)
-            case SourceWork(source=wanted):
-                self._trees[job.key] = source.prepare(wanted, self._settings, say, self.holds)
-            case PatchedWork(source=wanted, patches=patches):
-                base = self._trees[plan.source_key(wanted)]
-                self._trees[job.key] = source.patched(base, patches, self._settings, say, self.holds)
-            case AttemptWork(cell=cell, number=number):
-                assert self._run is not None, "without a run there are only shared jobs"
-                result = attempt.execute(self.bench(cell), self._run, cell, number, job.key, self.inputs(cell))
-                with self._lock:
-                    self._attempts.setdefault(cell.id, []).append(result)
-                if cell.repeat == 1:
-                    self.tell(verdict.cell_result(cell, (result,)))
-                return result
-        return None
-
-    def tell(self, result: Result) -> None:
-        """Say a cell's verdict, once: when its only attempt ends, or at the end of the run."""
-        with self._lock:
-            if result.cell in self._told:
-                return
-            self._told.add(result.cell)
-        self._sink(
-            CellJudged(
-                at_s=time.time(), cell=result.cell, outcome=result.outcome, reason=result.reason, seconds=result.seconds
-            )
-        )
-
-    def _speaker(self, job: Job) -> Callable[[str], None]:
-        return lambda text: self._sink(JobProgress(at_s=time.time(), key=job.key, step=job.kind.value, detail=text))
-
-    def _images_of(self, cell: Cell) -> tuple[str, ...]:
-        """Return the names of the images that build a cell, boot it and run in its guest.
-
-        The matrix reader has checked that they exist.
-        """
-        build = self._tables.toolchain[cell.toolchain].image_for(Emulation(cell.emulation), cell.arch)
-        assert build is not None, f"no image builds {cell.arch} with {cell.toolchain}"
-        if cell.boot is None:
-            return (build,)
-        arch = self._tables.arch[cell.arch]
-        row = arch.machine_named(cell.boot.machine)
-        return (build, row.image, arch.guest) if row else (build,)
-
-    def _mount_image_of(self, cell: Cell) -> str | None:
-        return mount_image_of(cell, self._tables, self._settings)
-
-    def inputs(self, cell: Cell) -> Inputs:
-        """Return what the cell's shared jobs made."""
-        names = self._images_of(cell)
-        key = plan.patched_key(cell.source, cell.patches) if cell.patches else plan.source_key(cell.source)
-        inputs = Inputs(
-            tree=self._trees[key],
-            build=self._images[names[0]],
-            boot=self._images[names[1]] if len(names) > 1 else None,
-            guest=self._images[names[2]] if len(names) > 2 else None,
-            mount=self._images.get(self._mount_image_of(cell) or ""),
-            tools=self._images.get(tools_image_of(cell, self._tables) or ""),
-        )
-        self.holds.keep("ccache", inputs.ccache_name)
-        return inputs
-
-    def bench(self, cell: Cell) -> Bench:
-        """Return what an attempt of the cell works with."""
-        return Bench(
-            settings=self._settings,
-            tables=self._tables,
-            engine=self._engine,
-            sink=self._sink,
-            stop=self._stop,
-            accel=self._acceleration(cell),
-        )
-
-    def _acceleration(self, cell: Cell) -> Accel:
-        """Decide once for each architecture how guests run; KVM only where the probe guest was seen to run."""
-        with self._lock:
-            if cell.boot and cell.arch not in self._accel:
-                self._accel[cell.arch] = self._chosen(self._tables.arch[cell.arch], self._images_of(cell)[1])
-            return self._accel.get(cell.arch, Accel.TCG)
-
-    def _chosen(self, arch: Arch, boot_image: str) -> Accel:
-        """Return what was asked for, or with "auto" KVM if it works; a foreign architecture never runs under KVM."""
-        if self._request.accel != "auto":
-            wanted = Accel(self._request.accel)
-            return wanted if arch.uname_machine == os.uname().machine else Accel.TCG
-        works, why = doctor.kvm_works(self._engine, self._images[boot_image].id, self._settings, arch)
-        self._sink(Note(at_s=time.time(), text=f"{arch.name} guests run under {'KVM' if works else 'TCG'}: {why}"))
-        return Accel.KVM if works else Accel.TCG
-
-
-def prepared(
-    cell: Cell, settings: Settings, tables: Tables, engine: engines.Engine, sink: Sink, stop: threading.Event
-) -> tuple[Bench, Inputs]:
-    """Prepare image and source of a cell that is not to be booted, for who builds it by hand.
-
-    Raises what `lab run` would make its result: EnvironmentFault, Untestable.
-    """
-    alone = replace(cell, boot=None, repeat=1, expect=None)
-    for why in obstacles([alone], tables).values():
-        raise why
-    request = Request(matrix=Path(cell.id), name=cell.id, cells=(alone,))
-    crew = _Crew(request, settings, tables, engine, sink, stop, None)
-    for error in crew.look({}, ())[1].values():
-        raise error
-    for job in crew.jobs({}):
-        if job.kind is not JobKind.ATTEMPT:
-            crew.do(job)
-    return crew.bench(alone), crew.inputs(alone)
-
-
-def mount_image_of(cell: Cell, tables: Tables, settings: Settings) -> str | None:
-    """Return the name of the image that makes and mounts a cell's filesystem, None if none is needed.
-
-    A host for which no row has such an image uses the cell's own, which for loop filesystems must have their mkfs then.
-    """
-    if settings.may_mount and not tables.uses_loop(tables.filesystem[cell.filesystem]):
-        return None
-    return tables.mount_image(os.uname().machine)
-
-
-def tools_image_of(cell: Cell, tables: Tables) -> str | None:
-    """Return the name of the image whose native programs stand in for the build image's own, None if none do."""
-    build = tables.toolchain[cell.toolchain].image_for(cell.emulation, cell.arch)
-    return tables.image[build].tools if build and cell.emulation is Emulation.ACCELERATED else None
 
 
 def history(settings: Settings) -> store.History:
@@ -350,16 +121,6 @@ def _latest_of(matrix: str, settings: Settings) -> str:
             f"no run of {matrix!r} to resume", facts=(("looked in", str(settings.results)),), hint="leave --resume away"
         )
     return runs[-1]
-
-
-def _pools(settings: Settings) -> dict[str, int]:
-    return {
-        "cpu": settings.cores,
-        "memory_mib": settings.memory_mib * 3 // 4,
-        "loop": LOOPS_AT_ONCE,
-        "qemu": settings.cores,
-        "network": NETWORK_AT_ONCE,
-    }
 
 
 def _started(request: Request, opened: store.Run, finished: dict[tuple[str, int], AttemptResult]) -> RunStarted:

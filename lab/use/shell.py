@@ -17,7 +17,7 @@ from lab.events import Event, JobProgress, Note, Sink
 from lab.model import Cell, Step
 from lab.settings import Settings
 from lab.tables import Tables
-from lab.use import session, sweep
+from lab.use import crew, sweep
 from lab.use.attempt import Attempt
 from lab.use.bench import laid_out
 
@@ -36,7 +36,7 @@ def enter(
     """
     with engines.connect(settings) as engine:
         sweep.dead_work(settings, engine, sink)
-        bench, inputs = session.prepared(cell, settings, tables, engine, _as_notes(sink), threading.Event())
+        bench, inputs = crew.prepared(cell, settings, tables, engine, _as_notes(sink), threading.Event())
         with laid_out(bench, f"shell-{cell.id}-{os.getpid()}", cell, inputs) as (place, granularity):
             attempt = Attempt(bench, cell, 1, "shell", inputs, place.folder)
             attempt.decide()

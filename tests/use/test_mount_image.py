@@ -8,7 +8,8 @@ import pytest
 
 from lab.matrix.expand import expand
 from lab.matrix.read import read
-from lab.use import session
+from lab.use import crew
+from lab.use.obstacles import obstacles
 
 
 @pytest.fixture
@@ -40,12 +41,12 @@ def cells(rows, tmp_path):
 def test_mkfs_or_a_helper_makes_the_image_needed(name, may_mount, needed, cells, rows, machine_settings):
     settings = dataclasses.replace(machine_settings, may_mount=may_mount)
     wanted = rows.mount_image(os.uname().machine) if needed else None
-    assert session.mount_image_of(cells[name], rows, settings) == wanted
+    assert crew.mount_image_of(cells[name], rows, settings) == wanted
 
 
 def test_a_cell_whose_base_cannot_be_mounted_is_impossible(cells, rows):
     lost = dataclasses.replace(rows.filesystem["xfs"], fstype="nosuchfs")
     tables = dataclasses.replace(rows, filesystem={**rows.filesystem, "xfs": lost})
-    found = session.obstacles([cells["tmpfs"], cells["overlay-xfs"]], tables)
+    found = obstacles([cells["tmpfs"], cells["overlay-xfs"]], tables)
     assert list(found) == [cells["overlay-xfs"].id]
     assert "'nosuchfs'" in found[cells["overlay-xfs"].id].message

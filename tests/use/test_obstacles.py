@@ -16,6 +16,7 @@ from lab.model import Outcome
 from lab.plan.jobs import JobKind
 from lab.settings import Settings
 from lab.use import session
+from lab.use.crew import Crew
 from lab.use.obstacles import obstacles
 
 MAKEFILE = "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 7\n"
@@ -76,8 +77,7 @@ def look(rows, tmp_path):
 
     def look(cells):
         settings = Settings(cache=tmp_path / "cache", results=tmp_path, images=tmp_path, data=tmp_path, cores=2)
-        request = session.Request(matrix=tmp_path / "matrix.yaml", name="any", cells=cells)
-        crew = session._Crew(request, settings, rows, None, silent, threading.Event(), None)
+        crew = Crew(cells, settings, rows, None, silent, threading.Event(), None)
         with crew.holds:
             hopeless = obstacles(cells, rows)
             _, found = crew.look({}, hopeless)
