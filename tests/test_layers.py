@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matrix": {"errors", "model", "tables", "yamltext", "kconfig", "matrix"},
     "matrix.expand": {"errors", "model"},
     "plan": {"errors", "model"},
+    "plan.pairing": {"model", "plan.statistics"},
     "plan.schedule": NOUNS | {"plan.jobs"},
     "environment": NOUNS | {"proc", "tables", "settings", "environment"},
     "kbuild": {"model", "errors", "tables"},
@@ -47,7 +48,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
     "scipy": {"plan.statistics"},
-    "typer": {"cli", "cli.attempts", "cli.decoding", "cli.groups", "cli.plumbing"},
+    "typer": {"cli", "cli.attempts", "cli.decoding", "cli.groups", "cli.plumbing", "cli.trials"},
     "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},
 }
 

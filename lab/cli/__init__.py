@@ -16,9 +16,23 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import attempts, decoding, groups
-from lab.cli.plumbing import AsJson, Cells, MatrixFile, chosen, colour, emit, load_tables, said, settings, shown
-from lab.errors import ExitCode, LabError, UsageError
+from lab.cli import attempts, decoding, groups, trials
+from lab.cli.plumbing import (
+    Accel,
+    AsJson,
+    Cells,
+    MatrixFile,
+    chosen,
+    colour,
+    emit,
+    interrupt_once,
+    load_tables,
+    only,
+    said,
+    settings,
+    shown,
+)
+from lab.errors import ExitCode, LabError
 from lab.matrix import schema as matrix_schema
 from lab.matrix.expand import expand
 from lab.matrix.read import read
@@ -56,14 +70,6 @@ class Kind(StrEnum):
 
     BUILD = "build"
     CONSOLE = "console"
-
-
-class Accel(StrEnum):
-    """How guests run."""
-
-    AUTO = "auto"
-    TCG = "tcg"
-    KVM = "kvm"
 
 
 @app.command("run")
@@ -110,6 +116,9 @@ def run_command(
     raise typer.Exit(ExitCode.INTERRUPTED if done.interrupted else contract["exit_code"])
 
 
+app.command("try")(trials.try_command)
+
+
 @app.command("shell")
 def shell_command(
     matrix: MatrixFile,
@@ -120,12 +129,9 @@ def shell_command(
     Without a terminal, standard input is read as a script. Exits as the shell does.
     """
     options, rows = settings(), load_tables()
-    cells = chosen(expand(read(matrix, rows)), [cell])
-    if len(cells) > 1:
-        known = ", ".join(one.id for one in cells[:12])
-        raise UsageError(f"{len(cells)} cells are called {cell!r}", facts=(("they are", known),), hint="name one")
+    alone = only(expand(read(matrix, rows)), cell)
     term = os.environ.get("TERM", "dumb")
-    status = shell.enter(cells[0], options, rows, said, stdin=0, stdout=1, term=term)
+    status = shell.enter(alone, options, rows, said, stdin=0, stdout=1, term=term)
     raise typer.Exit(status)
 
 
@@ -300,19 +306,6 @@ def explain_command(
 
 
 # -------------------------------------------------------------------------------------------------------- how it ends
-
-
-def interrupt_once(stop: threading.Event) -> None:
-    """Let the first Ctrl-C finish nothing new and report, and the second one end lab at once."""
-
-    def interrupted(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        print("lab: stopping; once more to leave at once", file=sys.stderr, flush=True)
-
-    signal.signal(signal.SIGINT, interrupted)
-    signal.signal(signal.SIGTERM, interrupted)
 
 
 def next_steps(matrix: Path, done: session.Session) -> str:

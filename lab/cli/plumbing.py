@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +36,14 @@ Cells = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="print the stable JSON contract (docs/json.md) on standard output")
 ]
+
+
+class Accel(StrEnum):
+    """How guests run."""
+
+    AUTO = "auto"
+    TCG = "tcg"
+    KVM = "kvm"
 
 
 def settings() -> Settings:
@@ -85,6 +96,15 @@ def chosen(cells: Sequence[Cell], patterns: list[str] | None) -> tuple[Cell, ...
     return tuple(cell for cell in cells if any(fnmatch.fnmatchcase(cell.id, pattern) for pattern in patterns))
 
 
+def only(cells: Sequence[Cell], pattern: str) -> Cell:
+    """Return the one cell that a pattern names. Raises UsageError with what is known if it is none, or several."""
+    found = chosen(cells, [pattern])
+    if len(found) > 1:
+        known = ", ".join(one.id for one in found[:12]) + (", …" if len(found) > 12 else "")
+        raise UsageError(f"{len(found)} cells are called {pattern!r}", facts=(("they are", known),), hint="name one")
+    return found[0]
+
+
 def emit(contract: Mapping[str, Any], words: str, *, as_json: bool) -> None:
     """Print the one or the other."""
     print(document.printed_json(contract) if as_json else words)
@@ -105,3 +125,16 @@ def shown(path: Path) -> str:
     """Return a path as one would type it from here."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def interrupt_once(stop: threading.Event) -> None:
+    """Let the first Ctrl-C finish nothing new and report, and the second one end lab at once."""
+
+    def interrupted(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("lab: stopping; once more to leave at once", file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)

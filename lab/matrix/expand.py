@@ -15,11 +15,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lab.errors import MatrixError
-from lab.model import Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make, Probe, Repeat
+from lab.model import Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make, Patch, Probe, Repeat
 
 CELLS_MAX = 20_000
 MATCHES_MAX = 2_000_000  # combinations times entries of include, exclude and expect: some seconds
@@ -368,6 +368,21 @@ def _cell(cell_id: str, one: Combination, expectation: Expectation | None, impos
         axes=tuple((axis, one[axis].shown) for axis in AXES),
         impossible=impossible,
         probe=one["probe"].value,
+    )
+
+
+def with_patches(cell: Cell, patches: tuple[Patch, ...]) -> Cell:
+    """Return the cell with further patches on top, under an id of its own. Nothing is expected of it."""
+    name = "+".join(patch.name for patch in patches)
+    cell_id = f"{cell.id}-with-{_part(AxisValue(axis='patches', value=patches, text=name, name=name))}"
+    before = dict(cell.axes).get("patches", "none")
+    shown = f"{before} + {name}" if cell.patches else name
+    return replace(
+        cell,
+        id=_hashed(cell_id, repr(patches)) if len(cell_id) > ID_MAX else cell_id,
+        patches=(*cell.patches, *patches),
+        expect=None,
+        axes=tuple((axis, shown if axis == "patches" else text) for axis, text in cell.axes),
     )
 
 

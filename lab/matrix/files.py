@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import yamltext
+from lab.errors import UsageError
 from lab.model import Fragment, Patch
 from lab.tables import Tables
 from lab.yamltext import Node, Notes, Scalar, quoted
@@ -148,6 +149,26 @@ def _patch(node: Node, around: Surroundings) -> Patch | None:
         around.notes.at(node, f"{quoted(written)} is no unified diff: it has no line '@@ -a,b +c,d @@'")
         return None
     return Patch(name=Path(written).stem, text=text)
+
+
+def patch_of(path: Path) -> Patch:
+    """Return a patch that is named on the command line, wherever it lies. Raises UsageError if it is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read the patch {str(path)!r}: {error.strerror}") from error
+    if len(data) > FILE_BYTES_MAX:
+        raise UsageError(f"the patch {str(path)!r} is larger than {FILE_BYTES_MAX} bytes")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise UsageError(f"the patch {str(path)!r} is not UTF-8 text")
+    if not _HUNK.search(text):
+        raise UsageError(f"{str(path)!r} is no unified diff: it has no line '@@ -a,b +c,d @@'")
+    return Patch(name=path.stem, text=text)
 
 
 # --------------------------------------------------------------------------------------------------------------- files

@@ -151,10 +151,15 @@ OUTCOMES: tuple[Pair, ...] = ((False, False), (False, True), (True, False), (Tru
 
 def compared(pairs: Iterable[Pair], errors: Errors = ERRORS) -> Comparison:
     """Return where the comparison stands after these pairs, in any order; it may be asked after each of them."""
+    return compared_counts(_counts(pairs), errors)
+
+
+def _counts(pairs: Iterable[Pair]) -> np.ndarray:
+    """Return how often each of OUTCOMES came."""
     counts = np.zeros(len(OUTCOMES))
     for pair in pairs:
         counts[OUTCOMES.index((bool(pair[0]), bool(pair[1])))] += 1
-    return compared_counts(counts, errors)
+    return counts
 
 
 def compared_counts(counts: Sequence[float] | np.ndarray, errors: Errors = ERRORS) -> Comparison:
@@ -208,6 +213,15 @@ def _likelihood(first: float, second: float) -> np.ndarray:
     return np.array([one[failed] * other[failed_too] for failed, failed_too in OUTCOMES])
 
 
+def fewest_pairs(errors: Errors = ERRORS) -> int:
+    """Return the number of pairs below which no outcome of them decides."""
+    likes = np.eye(len(OUTCOMES))
+    pairs = 1
+    while all(compared_counts(pairs * one, errors).answer is Answer.OPEN for one in likes):
+        pairs += 1
+    return pairs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
     """What a budget buys. decided: the probability that so many pairs decide; pairs: the median number that it takes, if it
@@ -223,19 +237,24 @@ def prospect(
     budget: int,
     errors: Errors = ERRORS,
     *,
+    seen: Iterable[Pair] = (),
     runs: int = 400,
     seed: int = 0,
 ) -> Prospect:
-    """Return what comes of comparing arms of these rates with at most `budget` pairs, by simulation."""
+    """Return what comes of comparing arms of these rates with at most `budget` pairs, by simulation.
+
+    seen: pairs that were made already and did not decide; the budget is what comes on top of them.
+    """
     random = np.random.default_rng(seed)
     effect, none = _stakes()
     first, second = random.random((runs, budget)) < without, random.random((runs, budget)) < with_patch
-    seen = first * 2 + second  # an index into OUTCOMES
+    outcomes = first * 2 + second  # an index into OUTCOMES
+    before = _counts(seen)
     open_ones, ended = np.ones(runs, dtype=bool), np.zeros(runs, dtype=int)
-    bets, counter = np.zeros((runs, len(effect))), np.zeros((runs, len(none)))
+    bets, counter = np.tile(effect @ before, (runs, 1)), np.tile(none @ before, (runs, 1))
     for at in range(budget):
-        bets += effect.T[seen[:, at]]
-        counter += none.T[seen[:, at]]
+        bets += effect.T[outcomes[:, at]]
+        counter += none.T[outcomes[:, at]]
         wealth = np.logaddexp.reduce(bets, axis=1) - math.log(len(effect))
         other = np.logaddexp.reduce(counter, axis=1) - math.log(len(none))
         over = open_ones & ((wealth >= -math.log(errors.no_effect)) | (other >= -math.log(errors.missed)))

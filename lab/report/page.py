@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -104,10 +104,11 @@ class CellView:
     rates: tuple[tuple[str, str], ...] = ()
 
 
-def html(facts: RunFacts, results: Mapping[str, Result], folder: Path) -> str:
+def html(facts: RunFacts, results: Mapping[str, Result], folder: Path, summary: Sequence[str] = ()) -> str:
     """Return the page of a run, to be written into the run's folder, so that its links hold.
 
     folder: of the run; evidence that is missing, too big or no plain file is left out. Results are shown in their order.
+    summary: lines on all of them together, the first of which is the answer.
     """
     cells = {cell.id: cell for cell in facts.cells}
     shown = [cells[name] for name in results if name in cells]
@@ -121,6 +122,7 @@ def html(facts: RunFacts, results: Mapping[str, Result], folder: Path) -> str:
         .get_template("run.html")
         .render(
             facts=facts,
+            summary=[one_line(line, at_most=2000) for line in summary],
             started=datetime.fromtimestamp(facts.started_at_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
             axes=axes,
             totals=totals(results.values()),
@@ -131,10 +133,10 @@ def html(facts: RunFacts, results: Mapping[str, Result], folder: Path) -> str:
     )
 
 
-def write_page(facts: RunFacts, results: Mapping[str, Result], folder: Path) -> Path:
+def write_page(facts: RunFacts, results: Mapping[str, Result], folder: Path, summary: Sequence[str] = ()) -> Path:
     """Write the page into the run's folder and return its path. Raises EnvironmentFault if the disk does not take it."""
     path = folder / "report.html"
-    write_bytes(path, html(facts, results, folder).encode())
+    write_bytes(path, html(facts, results, folder, summary).encode())
     return path
 
 

@@ -194,6 +194,14 @@ class Run:
                     found[cell.id, number] = result
         return found
 
+    def made(self, cell: str) -> tuple[AttemptResult, ...]:
+        """Return all attempts of a cell that have a result, also those that were not judged, by number."""
+        found = (
+            (number, read(AttemptResult, folder / "result.json"))
+            for number, folder in attempt_folders(self.folder / checked(cell))
+        )
+        return tuple(result for number, result in found if result is not None and result.number == number)
+
     def attempt_folder(self, cell: str, number: int) -> Path:
         """Return a new, empty folder for an attempt; what an earlier try left there is set aside."""
         folder = self.folder / checked(cell) / str(number)

@@ -298,6 +298,19 @@ def execute(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, inp
     return result
 
 
+def fill_cache(bench: Bench, name: str, cell: Cell, key: str, inputs: Inputs) -> None:
+    """Build a cell for the sake of the compiler cache alone: nothing is judged or kept, however it ends.
+
+    name: of the scratch folder.
+    """
+    with laid_out(bench, name, cell, inputs) as (place, _):
+        attempt = Attempt(bench, cell, 1, key, inputs, place.folder)
+        attempt.decide()
+        inside = attempt.build_place(place)
+        if attempt._configure(inside, place.out):
+            attempt._make(inside, place.out)
+
+
 def emulator_crashed(result: AttemptResult) -> bool:
     """Whether an attempt came to nothing because qemu-user did: it does, now and then, and never twice in one place."""
     deciding = (finding.id for finding in result.findings if finding.severity is Severity.ERROR)

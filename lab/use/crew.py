@@ -129,6 +129,26 @@ class Crew:
         if self._stop.is_set():
             raise KeyboardInterrupt
 
+    def fill_caches(self) -> None:
+        """Build each cell that has a compiler cache once, one after the other, so that no attempt is the first to compile.
+
+        How these builds end does not matter. Raises what kept the lab from making one.
+        """
+
+        def fill(job: Job) -> None:
+            assert isinstance(job.payload, AttemptWork)
+            cell = job.payload.cell
+            attempt.fill_cache(self.bench(cell), f"cache-{cell.id}-{os.getpid()}", cell, job.key, self.inputs(cell))
+
+        for cell in self._cells:
+            job = replace(
+                plan.attempt_job(cell, 1, (), ()), key=f"cache:{cell.id}", title=f"compiler cache for {cell.id}"
+            )
+            if cell.ccache:
+                end = work_off([job], fill, pools=pools(self._settings), sink=self._sink, stop=self._stop)[job.key]
+                if end.error is not None:
+                    raise end.error
+
     def do(self, job: Job) -> AttemptResult | None:
         """Do one job; the scheduler calls this from its threads."""
         say = self._speaker(job)

@@ -7,6 +7,7 @@ attempt } → results
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from lab.events import RunStarted, Sink
 from lab.model import AttemptResult, Cell, Outcome, Result
 from lab.plan import jobs as plan
 from lab.plan.schedule import JobState, work_off
-from lab.results import store, verdict
+from lab.results import store, trials, verdict
 from lab.settings import Settings
 from lab.tables import Tables
 from lab.use import contrast, sweep
@@ -96,26 +97,40 @@ def history(settings: Settings) -> store.History:
 
 def _open(request: Request, settings: Settings) -> store.Run:
     """Open a new run, the named one, or with `resume` the latest of this matrix."""
-    text = request.matrix.read_bytes()
     name = request.run
     if request.resume and not name:
         name = _latest_of(request.name, settings)
-    facts = store.RunFacts(
-        run=name or store.run_name(request.name, time.time()),
-        matrix=str(request.matrix),
-        matrix_sha256=hashlib.sha256(text).hexdigest(),
-        cells=request.cells,
+    if name and trials.is_trial(settings.results / name):
+        raise UsageError(
+            f"run {name!r} compares a cell with and without a patch",
+            hint="`lab try --resume` goes on with it; give this run another name with --run",
+        )
+    facts = facts_of(request.matrix, name or store.run_name(request.name, time.time()), request.cells)
+    return store.open_run(settings.results, facts, fresh=not name)
+
+
+def facts_of(matrix: Path, run: str, cells: tuple[Cell, ...]) -> store.RunFacts:
+    """Return what is written down of a run that begins now."""
+    return store.RunFacts(
+        run=run,
+        matrix=str(matrix),
+        matrix_sha256=hashlib.sha256(matrix.read_bytes()).hexdigest(),
+        cells=cells,
         started_at_s=time.time(),
         lab_version=__version__,
     )
-    return store.open_run(settings.results, facts, fresh=not name)
 
 
 def _latest_of(matrix: str, settings: Settings) -> str:
     """Return the newest run of a matrix by this name; a run's name begins with its matrix' and ends with UTC."""
-    begins = store.run_name(matrix, 0.0).rsplit("-", 2)[0] + "-"
+    stem = store.run_name(matrix, 0.0).rsplit("-", 2)[0]
+    named = re.compile(re.escape(stem) + r"-[0-9]{8}-[0-9]{6}(?:-[0-9]+)?")  # "linux" has no part in "linux-next"
     known = settings.results.iterdir() if settings.results.is_dir() else ()
-    runs = sorted(path.name for path in known if path.name.startswith(begins) and (path / "run.json").is_file())
+    runs = sorted(
+        path.name
+        for path in known
+        if named.fullmatch(path.name) and (path / "run.json").is_file() and not trials.is_trial(path)
+    )
     if not runs:
         raise UsageError(
             f"no run of {matrix!r} to resume", facts=(("looked in", str(settings.results)),), hint="leave --resume away"

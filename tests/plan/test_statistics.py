@@ -192,10 +192,30 @@ def test_the_order_of_the_pairs_does_not_count(pairs, random):
     )
 
 
+@pytest.mark.parametrize("error_rate", [0.001, 0.05, 0.3])
+def test_fewer_pairs_than_the_fewest_decide_nothing_and_so_many_can(error_rate):
+    errors = statistics.Errors(no_effect=error_rate, missed=error_rate)
+    fewest = statistics.fewest_pairs(errors)
+
+    def decided(pairs):
+        some = itertools.combinations_with_replacement(OUTCOMES, pairs)
+        return any(statistics.compared(one, errors).answer is not Answer.OPEN for one in some)
+
+    assert decided(fewest)
+    assert not any(decided(pairs) for pairs in range(1, fewest))
+
+
 def test_without_a_pair_nothing_is_said():
     nothing = statistics.compared([])
     assert nothing.answer is Answer.OPEN
     assert (nothing.against_no_effect, nothing.against_effect) == pytest.approx((1.0, 1.0))
+
+
+def test_pairs_that_were_made_count_in_a_prospect():
+    seen = [(True, False)] * 2
+    assert statistics.prospect(1.0, 0.0, budget=20).pairs == 3
+    assert statistics.prospect(1.0, 0.0, budget=20, seen=seen).pairs == 1
+    assert statistics.prospect(1.0, 1.0, budget=20, seen=seen).pairs > statistics.prospect(1.0, 1.0, budget=20).pairs
 
 
 def test_a_prospect_says_when_a_budget_cannot_decide():

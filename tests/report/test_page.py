@@ -117,6 +117,13 @@ def test_every_tag_that_opens_is_closed(folder):
     assert opened == []
 
 
+def test_what_is_said_of_all_cells_together_comes_first_and_is_escaped(folder):
+    text = html(FACTS, {"ext4": RESULT}, folder, ["the patch mends", "<script>alert(1)</script>"])
+    seen = words(text)
+    assert seen.index("the patch mends") < seen.index("Verdicts")
+    assert "<script" not in text
+
+
 def test_a_reader_sees_verdict_reason_proof_environment_steps_and_files(folder):
     seen = words(page(folder))
     for wanted in (
