@@ -92,8 +92,32 @@ INIT = re.compile(
     r".*?lab-init: (?:(?P<word>begin|ok|fail) (?P<number>\d{1,6})/\d{1,6} (?P<path>\S+)(?: (?P<error>.*))?"
     r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
 )
+KEPT = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ[#"
+DROPPED = bytes(set(range(256)) - set(KEPT))
+
+
+class _Needles:
+    """Substrings of which a line that means something has one, looked for in many lines at once.
+
+    Capitals are rare on a console. Needles with three of them are looked for in what is left of a text when all else is
+    dropped from it, a tenth, and only then in the text.
+    """
+
+    def __init__(self, needles: tuple[bytes, ...]) -> None:
+        skeletons = [(needle.translate(None, DROPPED), needle) for needle in needles]
+        self.capital = tuple((rest, needle) for rest, needle in skeletons if len(rest) > 2 or rest == b"[#")
+        self.plain = tuple(needle for rest, needle in skeletons if len(rest) <= 2 and rest != b"[#")
+
+    def present(self, text: bytes) -> list[bytes]:
+        """Return those that stand in a text."""
+        rest = text.translate(None, DROPPED)
+        found = [needle for needle in self.plain if needle in text]
+        return found + [needle for skeleton, needle in self.capital if skeleton in rest and needle in text]
+
+
 ALWAYS = (*MARKERS, klp.NEEDLE.encode(), *kmod.NEEDLES, *ktap.NEEDLES)
-NEEDLES = (*heads.NEEDLES, *ALWAYS)
+NEEDLES = _Needles((*heads.NEEDLES, *ALWAYS))
+FEW = _Needles(ALWAYS)
 
 
 class _Reader:
@@ -113,7 +137,7 @@ class _Reader:
         self.timed = False
         self.line = b""
         self.reports: list[Report] = []
-        self.needles: tuple[bytes, ...] = NEEDLES
+        self.needles = NEEDLES
         self.tail: deque[bytes] = deque(maxlen=TAIL_LINES)
 
     def take(self, lines: list[bytes]) -> None:
@@ -122,7 +146,7 @@ class _Reader:
             group = lines[start : start + GROUP_LINES]
             text = b"\n".join(group)
             self.bytes += len(text) + 1
-            present = [needle for needle in self.needles if needle in text]
+            present = self.needles.present(text)
             if present or self.reports or not self.said or self.testing or self.at < OPENING_LINES:
                 self._take_each(group, present)
             else:
@@ -283,7 +307,7 @@ class _Reader:
         if len(self.crashes) < CRASHES_LIMIT:
             self.crashes.append(report.crash())
         self.full = len(self.crashes) >= CRASHES_LIMIT
-        self.needles = ALWAYS if self.full else NEEDLES
+        self.needles = FEW if self.full else NEEDLES
 
     def _close_all(self) -> None:
         while self.reports:
