@@ -8,9 +8,12 @@ from lab.evidence.log import ANSI, LINE_BYTES
 
 TEXT_LIMIT = 1000
 
-# What stands before the text: a log daemon's date and host, "login: ", dmesg's level, printk's time and caller, and what
-# vendors of phones add to it (CPU, task). Source: kernel/printk/printk.c, print_prefix(); the rest is seen in the field.
+# What stands before the text: a CI's time, a log daemon's date and host, dmesg's facility and level, "login: ", printk's time
+# and caller, and what vendors of phones add to it (CPU, task). Sources: kernel/printk/printk.c, print_prefix(); dmesg.c of
+# util-linux; the rest is seen in the field.
 PREFIX = re.compile(
+    r"(?:\d{4}-\d\d-\d\dT[\d:]{8}(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d) (?:[\w.-]{1,64} kernel: ?)?"
+    r"|[a-z]{3,8} *:(?:emerg|alert|crit|err|warn|notice|info|debug) *: )?"
     r"(?:.{0,80}?(?:<\d{1,3}>)?\[ *\d+\.\d{3,9}(?:@\d)?\]|<\d{1,3}>|\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\]"
     r"|(?:\w{3} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\d[T ][\d:]{8})\S*(?: \S+)? kernel:)?(?P<space> ?)"
     r"(?:\[ *(?P<caller>[TC]\d+)\] ?)?(?:c\d +\d+ )?(?:-?\(\d\)\[\d+:[^\]]{1,24}\] ?|[IWE]?\[\d: {0,16}\S{1,24}: *\d+\] ?)?"

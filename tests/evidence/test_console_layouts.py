@@ -210,6 +210,8 @@ def test_layouts_of_other_machines_and_reports_are_read(text, title, category):
         "kern  :alert : [   12.345678] ",
         "buildroot login: [   12.345678] ",
         "Dec 14 06:35:48.545439 kernel: ",
+        "2024-05-01T10:00:00.1234567Z ",
+        "kern  :warn  : ",
         "2016-03-26T20:52:22.526357+00:00 host kernel: ",
         "** 93 printk messages dropped ** [   12.345678] ",
         "[   12.345678@0] ",
