@@ -167,6 +167,6 @@ def test_the_corpus_is_detected_titled_and_blamed():
         functions = [title.rpartition(" in ")[2] for title in titles if " in " in title and "corrupted" not in title]
         named += bool(functions)
         blamed += bool(functions and found) and found[0].function in functions
-    assert detected / total >= 0.98
-    assert titled / total >= 0.80
-    assert blamed / named >= 0.80
+    assert detected / total >= 0.99
+    assert titled / total >= 0.85
+    assert blamed / named >= 0.85
