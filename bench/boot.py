@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""What the lab adds to a boot: its boot step up to the verdict, against bare qemu with the same kernel and initramfs.
+
+    .venv/bin/python bench/boot.py O-DIRECTORY [--arch x86_64] [--machine pc] [--pairs 10]
+
+The lab's part begins with the modules in hand and ends with the findings of the console: it makes the initramfs, looks whether
+the files are whole, starts the container, listens to qemu, judges. Bare qemu is `docker run` of the same image with the same
+command line without what the lab listens to (-qmp, -D), its output in a file that nobody reads; its initramfs is there already.
+The two alternate; figures are ratios of one run on one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from lab import checks, cli
+from lab.boot import initramfs
+from lab.environment import engine as engines
+from lab.environment import image
+from lab.events import silent
+from lab.evidence.bundle import Evidence
+from lab.model import Boot, Deadlines
+from lab.results import store
+from lab.use import guest as guests
+from lab.use.bench import Bench
+
+OURS = ("-qmp", "-d", "-D")  # options with one value each that only the lab needs
+
+
+class Booting:
+    """One kernel with its modules, to be booted both ways."""
+
+    def __init__(self, options: argparse.Namespace, engine: engines.Engine, scratch: Path) -> None:
+        settings, tables = cli.settings(), cli.load_tables()
+        self.arch, self.scratch = tables.arch[options.arch], scratch
+        row = self.arch.machine_named(options.machine)
+        assert row is not None, f"no machine {options.machine!r}"
+        prepared = [image.prepare(tables.image[name], engine, settings) for name in (row.image, self.arch.guest)]
+        self.bench = Bench(settings=settings, tables=tables, engine=engine, sink=silent, stop=threading.Event())
+        self.guest = guests.guest(
+            self.bench, self.arch, Boot(machine=row.name), qemu=prepared[0], busybox=prepared[1], deadlines=Deadlines()
+        )
+        self.out = options.directory
+        built = Evidence(self.out)
+        self.modules = [
+            initramfs.ModuleFile(path=one.path, data=one.file, depends=one.depends) for one in built.modules if one.file
+        ]
+        self.tree = next((self.out / name for name in row.device_tree if (self.out / name).is_file()), None)
+
+    def lab_s(self, number: int) -> float:
+        """Boot as an attempt does; return the seconds to the verdict."""
+        place, folder = self.scratch / f"{number}", self.scratch / f"{number}-evidence"
+        for one in (place, folder):
+            one.mkdir(mode=0o755)
+        began = time.monotonic()
+        guests.lay_out(self.bench, self.guest, self.out / self.arch.image_path, self.modules, place, self.tree)
+        result = guests.run(self.bench, self.guest, place, folder, owner="")
+        store.write(folder / "steps.json", store.Steps(steps=(result,)))
+        findings, _ = checks.judge(Evidence(folder))
+        seconds = time.monotonic() - began
+        done = [one for one in findings if one.id == "boot.modules" and one.data["done"]]
+        assert done, [one.message for one in findings]
+        return seconds
+
+    def bare_s(self, number: int) -> float:
+        """Boot what lab_s() laid out last with qemu alone; return the seconds to its end."""
+        place = self.guest.place(self.bench, self.scratch / f"{number}", "")
+        words = list(self.guest.step.argv)
+        for option in OURS:
+            at = words.index(option)
+            del words[at : at + 2]
+        mounts = [f"--volume={mount.host}:{mount.inside}" for mount in place.mounts]
+        line = ["docker", "run", "--rm", "--network=none", *mounts, f"--user={place.user}", place.image, *words]
+        with (self.scratch / f"{number}-bare.txt").open("wb") as log:
+            began = time.monotonic()
+            subprocess.run(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+            return time.monotonic() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", type=Path, help="what O= named: the kernel, modules.order, the modules")
+    parser.add_argument("--arch", default="x86_64")
+    parser.add_argument("--machine", default="")
+    parser.add_argument("--pairs", type=int, default=10)
+    options = parser.parse_args()
+    with engines.connect(cli.settings()) as engine, tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        scratch = Path(folder)
+        scratch.chmod(0o755)
+        booting = Booting(options, engine, scratch)
+        print(f"{len(booting.modules)} modules, {booting.guest.machine.name}, {booting.bench.accel.value}", flush=True)
+        pairs = []
+        for number in range(options.pairs):
+            lab_s = booting.lab_s(number)
+            bare_s = booting.bare_s(number)
+            pairs.append((lab_s, bare_s))
+            print(f"lab {lab_s:6.2f} s    bare qemu {bare_s:6.2f} s    ratio {lab_s / bare_s:.3f}", flush=True)
+        lab_s, bare_s = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratio = statistics.median(one / other for one, other in pairs)
+        print(f"medians: lab {lab_s:.2f} s, bare qemu {bare_s:.2f} s; time to verdict: {ratio:.3f} (goal 1.1)")
+
+
+if __name__ == "__main__":
+    main()
