@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What the lab adds to a boot: its boot step up to the verdict, against bare qemu with the same kernel and initramfs.
 
-    .venv/bin/python bench/boot.py O-DIRECTORY [--arch x86_64] [--machine pc] [--pairs 10]
+    .venv/bin/python bench/boot.py O-DIRECTORY [--arch x86_64] [--machine pc] [--pairs 10] [--together]
 
 The lab's part begins with the modules in hand and ends with the findings of the console: it makes the initramfs, looks whether
 the files are whole, starts the container, listens to qemu, judges. Bare qemu is `docker run` of the same image with the same
 command line without what the lab listens to (-qmp, -D), its output in a file that nobody reads; its initramfs is there already.
-The two alternate; figures are ratios of one run on one machine.
+The two alternate, or run at the same time (--together), so that what else the machine does weighs on both alike. Figures are
+ratios of one run on one machine.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab import checks, cli
@@ -52,6 +54,14 @@ class Booting:
             initramfs.ModuleFile(path=one.path, data=one.file, depends=one.depends) for one in built.modules if one.file
         ]
         self.tree = next((self.out / name for name in row.device_tree if (self.out / name).is_file()), None)
+        self.laid_out = scratch / "bare"
+        self.laid_out.mkdir(mode=0o755)
+        self.lay_out(self.laid_out)
+        (self.laid_out / guests.TOLD).mkdir()
+
+    def lay_out(self, place: Path) -> None:
+        """Put kernel and initramfs into place."""
+        guests.lay_out(self.bench, self.guest, self.out / self.arch.image_path, self.modules, place, self.tree)
 
     def lab_s(self, number: int) -> float:
         """Boot as an attempt does; return the seconds to the verdict."""
@@ -59,7 +69,7 @@ class Booting:
         for one in (place, folder):
             one.mkdir(mode=0o755)
         began = time.monotonic()
-        guests.lay_out(self.bench, self.guest, self.out / self.arch.image_path, self.modules, place, self.tree)
+        self.lay_out(place)
         result = guests.run(self.bench, self.guest, place, folder, owner="")
         store.write(folder / "steps.json", store.Steps(steps=(result,)))
         findings, _ = checks.judge(Evidence(folder))
@@ -69,8 +79,8 @@ class Booting:
         return seconds
 
     def bare_s(self, number: int) -> float:
-        """Boot what lab_s() laid out last with qemu alone; return the seconds to its end."""
-        place = self.guest.place(self.bench, self.scratch / f"{number}", "")
+        """Boot the same with qemu alone; return the seconds to its end."""
+        place = self.guest.place(self.bench, self.laid_out, "")
         words = list(self.guest.step.argv)
         for option in OURS:
             at = words.index(option)
@@ -89,6 +99,7 @@ def main() -> None:
     parser.add_argument("--arch", default="x86_64")
     parser.add_argument("--machine", default="")
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--together", action="store_true", help="both at the same time; wants two cores")
     options = parser.parse_args()
     with engines.connect(cli.settings()) as engine, tempfile.TemporaryDirectory(prefix="bench-") as folder:
         scratch = Path(folder)
@@ -97,8 +108,9 @@ def main() -> None:
         print(f"{len(booting.modules)} modules, {booting.guest.machine.name}, {booting.bench.accel.value}", flush=True)
         pairs = []
         for number in range(options.pairs):
-            lab_s = booting.lab_s(number)
-            bare_s = booting.bare_s(number)
+            with ThreadPoolExecutor(2 if options.together else 1) as pool:
+                lab, bare = pool.submit(booting.lab_s, number), pool.submit(booting.bare_s, number)
+            lab_s, bare_s = lab.result(), bare.result()
             pairs.append((lab_s, bare_s))
             print(f"lab {lab_s:6.2f} s    bare qemu {bare_s:6.2f} s    ratio {lab_s / bare_s:.3f}", flush=True)
         lab_s, bare_s = (statistics.median(column) for column in zip(*pairs, strict=True))

@@ -94,6 +94,7 @@ class Engine:
         self._client = client
         self.url = url
         self.version: dict[str, Any] = client.version()
+        self._files: dict[tuple[str, str], bytes] = {}  # of images by id, which never change; see read_file()
 
     def __enter__(self) -> Engine:
         return self
@@ -131,10 +132,12 @@ class Engine:
             self._client.images.remove(name, force=True)
 
     def read_file(self, image: str, path: str, *, limit: int = 16 << 20) -> bytes:
-        """Return the bytes of one regular file of an image, without running anything of it.
+        """Return the bytes of one regular file of an image, without running anything of it; once asked for, it is kept.
 
         Raises EnvironmentFault infra.image if the image has none of that name.
         """
+        if (known := self._files.get((image, path))) is not None:
+            return known
         lacking = EnvironmentFault(f"image {image!r} has no regular file {path!r}", finding="infra.image")
         with _engine_trouble(f"read {path!r} from an image"):
             container = self._client.api.create_container(image, ["/nothing"], labels={LABEL: this_process()})
@@ -150,7 +153,10 @@ class Engine:
             stream = archive.extractfile(member) if member else None
             if stream is None:
                 raise lacking
-            return stream.read()
+            found = stream.read()
+        if image.startswith("sha256:"):
+            self._files[image, path] = found
+        return found
 
     def export(self, image: str, archive: Path) -> None:
         """Write the whole root of an image into a new tar file, without running anything of it."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -30,6 +31,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from qemu.qmp import Message, QMPClient, QMPError, Runstate
+
+from lab.errors import EnvironmentFault
 
 ROW_BYTES = 32 << 10
 ROWS_OF_A_NAME = 50
@@ -51,9 +54,18 @@ def followed(place: Path, log: Path, *, deadline_s: float) -> Iterator[None]:
     """Follow the guest of the step that is run in this block. place: where qemu makes its socket. log: the rows, replaced.
 
     A guest that is still there shortly before `deadline_s` is asked for its registers; one that told of its panic or was
-    stopped for good is ended. Raises OSError if `log` cannot be written, and nothing for what qemu does.
+    stopped for good is ended. Raises EnvironmentFault if `log` cannot be made, and nothing for what qemu does.
     """
-    with log.open("wb", buffering=0) as out:
+    try:
+        rows = log.open("wb", buffering=0)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise EnvironmentFault(
+            f"cannot keep what qemu tells: {error.strerror}",
+            finding="infra.disk-full" if full else "infra.host",
+            facts=(("file", str(log)),),
+        ) from error
+    with rows as out:
         follower = _Follower(place, out, deadline_s)
         follower.start()
         try:

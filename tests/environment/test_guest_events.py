@@ -9,6 +9,7 @@ import time
 import pytest
 
 from lab.environment import guest_events
+from lab.errors import EnvironmentFault
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}, "capabilities": []}}
 ANSWERS = {
@@ -194,3 +195,9 @@ def test_what_qemu_noted_is_kept_up_to_a_limit_and_no_link_is_followed(tmp_path)
     for name in ("link", "nothing", "."):
         guest_events.kept(tmp_path / name, tmp_path / "other", 10)
     assert not (tmp_path / "other").exists()
+
+
+def test_rows_that_cannot_be_kept_are_the_machines_fault(tmp_path):
+    with pytest.raises(EnvironmentFault) as caught, guest_events.followed(tmp_path / "qmp", tmp_path, deadline_s=1.0):
+        pass
+    assert caught.value.finding == "infra.host"
