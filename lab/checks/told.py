@@ -192,10 +192,18 @@ def _of_objtool(root: Told, crash: Crashed) -> Nearness | None:
         return Nearness.LOADING
     if crash.caller in root.damaged and not crash.code:
         return Nearness.TRACE
-    wrong = {*lists(data, "missing", "lacking"), *([".static_call_sites"] if root.damaged else [])}
+    if crash.loading:
+        return None  # what the kernel uses then is that module's
+    wrong = {*lists(data, "missing", "lacking"), *([".static_call_sites"] if _half(data) else [])}
     used = any(marks & wrong and words.search(crash.words) for marks, words in USED_BY)
-    of_kernel = "vmlinux.o" in root.objects and not crash.loading
-    return Nearness.USED if used and (root.damaged & crash.linked or of_kernel) else None
+    return Nearness.USED if used and (root.damaged & crash.linked or "vmlinux.o" in root.objects) else None
+
+
+def _half(data: Mapping[str, Any]) -> bool:
+    """Whether objtool stopped half-way in the static calls of a module."""
+    sites, relocations = data.get("sites"), data.get("relocations")
+    counted = isinstance(sites, int) and isinstance(relocations, int) and relocations < 2 * sites
+    return counted or bool(lists(data, "damaged"))
 
 
 def _is_code(root: Told, crash: Crashed) -> bool:

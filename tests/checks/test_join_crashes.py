@@ -163,17 +163,35 @@ def test_of_several_candidates_none_is_accused_and_all_are_named():
     [
         {"function": "__static_call_update", "linked": ["xfs"]},  # it is not linked in
         {"function": "vfs_read", "linked": ["autofs4"]},  # nothing that objtool writes was used
+        {
+            "function": "__static_call_init",
+            "linked": ["xfs", "autofs4"],
+            "loading": XFS,
+        },  # that of the other module was
     ],
 )
 def test_without_the_module_or_the_use_they_stay_apart(other):
     assert stories(flags(damaged=["fs/autofs/autofs4.o"]), crash(**other)) == TWO
 
 
-def test_damage_of_one_kind_does_not_explain_the_use_of_another():
-    lacking = sections(lacking=[".orc_unwind"])
-    used = crash(function="apply_returns", linked=["autofs4"])
-    told = join.joined([replace(lacking, data=lacking.data | {"damaged": []}), used], PARTS)
-    assert len(told) == 2
+@pytest.mark.parametrize(
+    ("lacking", "function", "stories_told"),
+    [
+        (".orc_unwind", "unwind_next_frame", 1), (".orc_unwind", "__static_call_update", 2),
+        (".return_sites", "apply_returns", 1), (".return_sites", "unwind_next_frame", 2),
+        ("__mcount_loc", "ftrace_bug", 1), (".ibt_endbr_seal", "exc_control_protection", 1),
+    ],
+)  # fmt: skip
+def test_damage_of_one_kind_explains_the_use_of_that_alone(lacking, function, stories_told):
+    assert len(stories(sections(lacking=[lacking]), crash(function=function, linked=["autofs4"]))) == stories_told
+
+
+def test_static_calls_of_which_relocations_lack_are_half_written():
+    half = sections()
+    half = replace(half, data=half.data | {"sites": 55, "relocations": 1})
+    whole = replace(half, data=half.data | {"sites": 4, "relocations": 8})
+    assert len(stories(half, crash(**USED))) == 1
+    assert len(stories(whole, crash(**USED))) == 2
 
 
 def test_a_panic_before_init_is_put_down_to_the_object_that_crashed():
