@@ -179,3 +179,21 @@ def test_older_kernels_name_members_by_their_paths_and_have_no_archive_of_all():
 def test_archives_that_hold_each_other_end():
     assert link_order.link_order([archive("a/x.a", "y.a"), archive("a/y.a", "x.a", "z.o")]) == ()
     assert link_order.link_order([archive("a.a", "b.o", "a.a")]) == ("b.o",)
+
+
+ORDER = ("a/fork.o", "a/core.o", "b/core.o", "b/slab.o", "c/core.o")
+OF = {"fork.c": ["a/fork.o"], "core.c": ["a/core.o", "b/core.o", "c/core.o", "m/core.o"], "slab.c": ["b/slab.o"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("fork.c", "core.c", "core.c", "slab.c", "core.c"), ["a/core.o", "b/core.o", "c/core.o"]),
+        (("fork.c", "core.c", "slab.c", "core.c"), ["", "c/core.o"]),  # one of two has no static function: which one?
+        (("slab.c", "core.c", "fork.c"), [""]),  # another order than that of the link
+        (("core.c",), [""]),
+    ],
+)
+def test_landmarks_tell_sources_of_one_name_apart_if_each_has_its_place(names, found):
+    sought = [number for number, name in enumerate(names) if name == "core.c"]
+    assert [link_order.at(number, names, ORDER, lambda name: OF.get(name, ())) for number in sought] == found
