@@ -24,6 +24,7 @@ from lab.model import AttemptResult, Cell, Ending, Finding, Outcome, Probe, Seve
 from lab.report import reproduce
 from lab.results import store, verdict
 from lab.use import guest as guests
+from lab.use import lines
 from lab.use import record as records
 from lab.use.bench import Bench, Inputs, give_to_build, laid_out
 
@@ -91,6 +92,10 @@ class Attempt:
                 )
 
         return on_line
+
+    def say(self, text: str) -> None:
+        """Tell one line of progress."""
+        self.bench.sink(JobProgress(at_s=self.bench.clock(), key=self.key, step="lines", detail=text))
 
     def _expected_files(self) -> int | None:
         """Return how many files an earlier build of the same kind made: what `fraction` is a fraction of."""
@@ -328,6 +333,7 @@ def _executed(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, i
             if attempt.build(place) and cell.boot is not None:
                 attempt.boot(place)
             attempt.probe(place)  # last: it may change what was built
+        lines.keep(folder, bench.settings, bench.tables, bench.engine, attempt.say)
         result = _judged(attempt)
     except LabError as error:
         result = verdict.attempt_from_error(number, error)

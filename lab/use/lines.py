@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab import kbuild
 from lab.environment import image
+from lab.environment.cache import Holds
 from lab.environment.engine import Engine, Mount, Place
 from lab.errors import EnvironmentFault
 from lab.evidence import code, console, lines, traces
@@ -57,9 +58,9 @@ def read(
     name = tables.lines_image(os.uname().machine)
     if name is None:
         raise EnvironmentFault(f"no image has addr2line for this machine ({os.uname().machine})", finding="infra.image")
-    built = image.prepare(tables.image[name], engine, settings, say)
     settings.cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="lines-", dir=settings.cache) as scratch:
+    with Holds(settings) as holds, tempfile.TemporaryDirectory(prefix="lines-", dir=settings.cache) as scratch:
+        built = image.prepare(tables.image[name], engine, settings, say, holds)
         folder = Path(scratch)
         folder.chmod(0o755)
         text, mark = _asked(groups, kernel, folder, settings, engine, built.id)
@@ -81,11 +82,10 @@ def keep(folder: Path, settings: Settings, tables: Tables, engine: Engine, say: 
     found = traces.traces(traces.said(evidence.console, crashes), kernel, {}, None)
     try:
         known = read(traces.wanted(found, kernel), traces.first_of(kernel), kernel, settings, tables, engine, say)
+        if known:
+            write_bytes(folder / lines.NAME, "".join(lines.jsonl(known)).encode("utf-8", "surrogateescape"))
     except EnvironmentFault as error:
         say(f"file and line of the crash are not known: {error.message}")
-        return
-    if known:
-        write_bytes(folder / lines.NAME, "".join(lines.jsonl(known)).encode("utf-8", "surrogateescape"))
 
 
 def _groups(wanted: Sequence[Where], kernel: Kernel) -> dict[tuple[str, str], list[int]]:

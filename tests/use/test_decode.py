@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from lab import cli
+from lab.checks import boot
 from lab.errors import EnvironmentFault, ExitCode, UsageError
 from lab.evidence import code, lines, traces
+from lab.evidence.bundle import Evidence
 from lab.evidence.lines import Where
 from lab.use import decode
 from lab.use import lines as reader
@@ -121,6 +123,16 @@ def test_without_an_engine_the_lines_are_missed_and_nothing_else(tmp_path, rows,
     assert found.resolved
 
 
+@pytest.mark.parametrize("console", ["[    0.000000] Linux version 6.1\n", IN_MODULE])
+def test_an_attempt_asks_no_engine_where_nothing_crashed_or_nothing_has_lines(
+    tmp_path, console, rows, machine_settings
+):
+    folder = evidence(tmp_path / "a", console).root
+    (folder / "lines.jsonl").unlink()
+    reader.keep(folder, machine_settings, rows, None, pytest.fail)
+    assert not (folder / "lines.jsonl").exists()
+
+
 # ----------------------------------------------------------------------------------------------- the real tool, in a container
 
 
@@ -180,6 +192,39 @@ def test_a_console_is_decoded_with_inlined_functions(compiled, tmp_path, capsys)
     out = capsys.readouterr().out
     assert f"RIP: 0010:middle+0x0/{size:#x} (init/main.c:2 init/main.c:6)" in out
     assert f" middle+0x0/{size:#x} (lib/main.c:2 lib/main.c:6) [main]" in out
+
+
+def crashed(folder, compiled):
+    """Write the evidence of a kernel that crashed in a function of it."""
+    folder.mkdir()
+    size = code.of_file(compiled / "vmlinux").named("middle")[0].size
+    (folder / "record.json").write_text("{}")
+    (folder / "vmlinux").write_bytes((compiled / "vmlinux").read_bytes())
+    (folder / "console.txt").write_text(f"BUG: kernel NULL pointer dereference\nRIP: 0010:middle+0x0/{size:#x}\n")
+    return folder
+
+
+@pytest.mark.docker
+def test_an_attempt_keeps_the_lines_of_its_crash_for_the_checks(compiled, tmp_path, engine, rows, machine_settings):
+    folder = crashed(tmp_path / "a", compiled)
+    reader.keep(folder, machine_settings, rows, engine, lambda text: None)
+    (found,) = [one for one in boot.check(Evidence(folder)) if one.id == "boot.oops"]
+    assert found.data["place"] == "init/main.c:6"
+    assert [one["function"] for one in found.data["frames"][0]["lines"]] == ["inner", "middle"]
+
+
+@pytest.mark.docker
+def test_an_attempt_whose_tool_fails_says_so_and_is_judged_without_lines(
+    compiled, tmp_path, engine, rows, machine_settings
+):
+    none = dataclasses.replace(
+        rows, image={name: row for name, row in rows.image.items() if "lines" not in row.purpose.value}
+    )
+    said = []
+    folder = crashed(tmp_path / "a", compiled)
+    reader.keep(folder, machine_settings, none, engine, said.append)
+    assert said[0].startswith("file and line of the crash are not known: no image has addr2line")
+    assert [one.id for one in boot.check(Evidence(folder)) if one.id.startswith("boot.")] == ["boot.oops"]
 
 
 @pytest.mark.docker
