@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import proc
@@ -44,11 +44,12 @@ class Archive:
     suite: str
     sources: tuple[str, ...]
     snapshot: str = ""  # YYYYMMDD
+    debian_arch: str = ""  # dpkg's, "": the machine's own
 
     @property
     def name(self) -> str:
         """Name of its folder in the cache."""
-        return f"{self.suite}-{self.snapshot}" if self.snapshot else self.suite
+        return "-".join(part for part in (self.suite, self.snapshot, self.debian_arch) if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +99,15 @@ def _snapshot(suite: str, day: str, settings: Settings) -> Archive:
     return Archive(suite=suite, sources=(_entry(uri, suite, settings, "check-valid-until=no"),), snapshot=day)
 
 
-def download(package: str, suite: str, folder: Path, settings: Settings, snapshot: str = "") -> Package:
-    """Fetch one package of architecture all or the machine's own into `folder`, verified by apt, and return it.
+def download(
+    package: str, suite: str, folder: Path, settings: Settings, snapshot: str = "", debian_arch: str = ""
+) -> Package:
+    """Fetch one package into `folder`, verified by apt, and return it. debian_arch: dpkg's, "" for the machine's own.
 
     Packages of that name that lay there are removed. Raises EnvironmentFault when the archive cannot be reached or does not
     have the package.
     """
-    where = archive(suite, settings, snapshot)
+    where = replace(archive(suite, settings, snapshot), debian_arch=debian_arch)
     with Holds(settings) as holds:
         holds.keep("apt", where.name)
         return _downloaded(package, where, folder, settings)
@@ -207,6 +210,8 @@ def _private_apt(where: Archive, settings: Settings) -> tuple[str, ...]:
         "-o", "APT::Sandbox::User=",
         "-o", "Acquire::Retries=3",
         "-o", "Acquire::Languages=none",
+        *(("-o", f"APT::Architecture={where.debian_arch}", "-o", f"APT::Architectures={where.debian_arch}")
+          if where.debian_arch else ()),
     )  # fmt: skip
     listed = "\n".join(where.sources) + "\n"
     sources = root / "etc/sources.list"
