@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from elftools.elf.enums import ENUM_E_MACHINE
 
 from lab.evidence import unpack
 from lab.evidence.text import opened
@@ -57,6 +58,11 @@ _RELOCATION = {  # with and without an addend
 
 def _row(layout: str, byte_order: str) -> np.dtype[np.void]:
     return np.dtype([(name, byte_order + kind) for name, _, kind in (field.partition(":") for field in layout.split())])
+
+
+def machine_name(number: int) -> str:
+    """Return the name of an e_machine, as the rows of architectures have it: "EM_X86_64"; "EM_60000" for an unknown one."""
+    return next((name for name, value in ENUM_E_MACHINE.items() if value == number), f"EM_{number}")
 
 
 class UnreadableError(Exception):

@@ -54,6 +54,20 @@ def unpack(form: Pieces, packed: Iterator[bytes], plain: BinaryIO, limit: int) -
     return total
 
 
+def plain_copy(packed: BinaryIO, size: int, target: BinaryIO) -> bool:
+    """Write what a packed file (of FILE_FORMS) of so many bytes holds; return False, with nothing written, if it is not packed.
+
+    Raises TooLargeError, or one of DAMAGED.
+    """
+    first = packed.read(8)
+    packed.seek(0)
+    form = next((form for magic, form in FILE_FORMS if first.startswith(magic)), None)
+    if form is None:
+        return False
+    unpack(form, pieces_of(packed.read), target, limit_for(size))
+    return True
+
+
 def _xz(packed: Iterator[bytes]) -> Iterator[bytes]:
     yield from _stepwise(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_DICTIONARY_BYTES), packed)
 
