@@ -216,13 +216,58 @@ class Make:
     jobs: int = 0
 
 
+class Oops(StrEnum):
+    """What the kernel does after an oops. PANIC: it ends at once. CONTINUE: it goes on, as far as it can."""
+
+    PANIC = "panic"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootModules:
+    """Which modules a boot loads, and how.
+
+    only, skip: names or patterns, see lab.boot.shards.fits(); only=() means all. What a chosen module needs is loaded, too.
+    parameters: (module, "a=1 b=2"). twice: each a second time, which must say EEXIST. unload: in the end, in reverse order.
+    per_boot: at most so many in one boot, the rest in further boots. retries: how often what a boot did not come to, because
+    it crashed, is tried in one more, without the module that crashed it.
+    """
+
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, str], ...] = ()
+    twice: bool = False
+    unload: bool = False
+    per_boot: int = 200
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A script or a static program that a guest runs once its modules are loaded. name: of its file. path: absolute.
+
+    sha256: 64 hex digits, verified before it is packed.
+    """
+
+    name: str
+    path: str
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """How the kernel is booted. machine: row of the architecture's machines, "" its first. append: kernel parameters."""
+    """How the kernel is booted. machine: row of the architecture's machines, "" its first. append: kernel parameters.
+
+    memory_mib: at least; a guest gets more if what is in its initramfs needs it.
+    """
 
     machine: str = ""
     append: tuple[str, ...] = ()
     memory_mib: int = 256
+    modules: BootModules = BootModules()
+    run: Program | None = None
+    panic_on_warn: bool = False
+    oops: Oops = Oops.PANIC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -19,11 +19,12 @@ from lab.errors import UsageError
 
 Data = bytes | Path  # Path: a file that is read when the archive is written, so that modules need not be in memory
 
-# What lab/data/boot/init calls, and a little for a user's own script.
+# What lab/data/boot/init and modprobe call, and a little for a user's own script.
 APPLETS = (
     "cat",
     "dmesg",
     "echo",
+    "grep",
     "insmod",
     "ls",
     "mount",
@@ -33,10 +34,15 @@ APPLETS = (
     "sh",
     "sleep",
     "stty",
+    "tr",
     "uname",
 )
 MODULES = "lab/modules"  # PATH of a module is relative to this folder, as it was to O=
-MODULES_LIST = "lab/modules.list"
+MODULES_LIST = "lab/modules.list"  # a module a line: PATH, or PATH, a tab and its parameters
+OPTIONS = "lab/options"  # a word a line: twice, unload, run NAME
+PROGRAM = "lab/program"
+ON_DEMAND = "lab/on-demand"  # an alias a line: tab, alias, and behind a tab each the modules in loading order
+MODPROBE = "sbin/modprobe"  # CONFIG_MODPROBE_PATH's default
 _SIZE_LIMIT = 0xFFFFFFFF  # eight hexadecimal digits
 _BLOCK = 512  # what cpio(1) rounds an archive up to
 _MAGIC, _TRAILER = b"070701", "TRAILER!!!"
@@ -59,17 +65,67 @@ class Entry:
 class ModuleFile:
     """A module to be loaded. path: relative to O= ("drivers/mcb/mcb-lpc.ko").
 
-    depends: names of modules, as in its .modinfo ("mcb"); "-" and "_" are the same letter in them.
+    depends: names of modules, as in its .modinfo ("mcb"); "-" and "_" are the same letter in them. parameters: "a=1 b=2".
+    aliases: those without wildcards, by which something in the kernel may ask for it ("crypto-crc32c").
     """
 
     path: str
     data: Data
     depends: tuple[str, ...] = ()
+    parameters: str = ""
+    aliases: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Its name as the kernel knows it."""
         return _module_name(PurePosixPath(self.path).name.partition(".ko")[0])
+
+    @property
+    def bytes(self) -> int:
+        """How large it is in the archive. Raises OSError for a file that is not there."""
+        return self.data.stat().st_size if isinstance(self.data, Path) else len(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDemand:
+    """What the kernel may ask for while modules are loaded. modules: closed under what they need. script: text of modprobe."""
+
+    modules: tuple[ModuleFile, ...] = ()
+    script: str = ""
+
+    def lines(self) -> str:
+        """Return the text of lab/on-demand. Raises UsageError for what does not stay on its line."""
+        needs = needs_of(self.modules)
+        rows = []
+        for at, module in enumerate(self.modules):
+            order = load_order([self.modules[one] for one in sorted(closure([at], needs))]).modules
+            fields = "\t".join(_one_line(one.path) for one in order)
+            names = dict.fromkeys(_module_name(alias) for alias in (module.name, *module.aliases))
+            rows += [f"\t{_one_line(name)}\t{fields}\n" for name in names]
+        return "".join(rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tasks:
+    """What init does besides loading each module once. twice, unload: as in lab.model.BootModules.
+
+    program: (name for people, its bytes) of what is run once the modules are loaded; None: nothing.
+    """
+
+    twice: bool = False
+    unload: bool = False
+    program: tuple[str, bytes] | None = None
+
+    def lines(self) -> str:
+        """Return the text of lab/options. Raises UsageError for a name that is more than one line."""
+        words = [word for word, wanted in (("twice", self.twice), ("unload", self.unload)) if wanted]
+        if self.program is not None:
+            words.append(f"run {_one_line(self.program[0])}")
+        return "".join(f"{word}\n" for word in words)
+
+
+LOAD_ONLY = Tasks()
+NOTHING = OnDemand()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,19 +142,36 @@ def load_order(modules: Sequence[ModuleFile]) -> LoadOrder:
     A dependency that is not among them is left out: it is built in, or loading will say what it misses. In a circle the
     module met first is put last, so that the order is total and loading tells what cannot be had.
     """
-    by_name: dict[str, list[int]] = {}
-    for at, module in enumerate(modules):
-        by_name.setdefault(module.name, []).append(at)
-    needs = [
-        [found for name in module.depends for found in by_name.get(_module_name(name), ()) if found != at]
-        for at, module in enumerate(modules)
-    ]
+    needs = needs_of(modules)
     order: list[int] = []
     cycles: list[tuple[str, ...]] = []
     finished: set[int] = set()
     for start in range(len(modules)):
         _visit(start, needs, order, finished, cycles, modules)
     return LoadOrder(modules=tuple(modules[at] for at in order), cycles=tuple(cycles))
+
+
+def needs_of(modules: Sequence[ModuleFile]) -> tuple[tuple[int, ...], ...]:
+    """Return of each module the positions of those that it needs directly, as far as they are among these."""
+    by_name: dict[str, list[int]] = {}
+    for at, module in enumerate(modules):
+        by_name.setdefault(module.name, []).append(at)
+    return tuple(
+        tuple(found for name in module.depends for found in by_name.get(_module_name(name), ()) if found != at)
+        for at, module in enumerate(modules)
+    )
+
+
+def closure(starts: Iterable[int], needs: Sequence[Sequence[int]]) -> set[int]:
+    """Return what is reached from these, themselves included."""
+    reached: set[int] = set()
+    waiting = list(starts)
+    while waiting:
+        at = waiting.pop()
+        if at not in reached:
+            reached.add(at)
+            waiting += needs[at]
+    return reached
 
 
 def _visit(
@@ -137,18 +210,21 @@ def _module_name(text: str) -> str:
 
 
 def entries(
-    busybox: Data, modules: Sequence[ModuleFile], init: str, *, extra: Iterable[Entry] = ()
+    busybox: Data,
+    modules: Sequence[ModuleFile],
+    init: str,
+    *,
+    tasks: Tasks = LOAD_ONLY,
+    on_demand: OnDemand = NOTHING,
+    extra: Iterable[Entry] = (),
 ) -> tuple[Entry, ...]:
     """Return what the archive holds. modules: in the order in which init loads them (see load_order).
 
     busybox: a static ELF program of the guest's architecture. init: text of the script that the kernel starts.
+    on_demand: what the kernel may ask for; without modules there is no modprobe.
     extra: entries that come on top, or replace one of ours. Raises UsageError for a path that no archive of ours may have.
     """
-    for module in modules:
-        # modules.list has one path a line, and so have the markers on the console
-        if not module.path.isprintable():
-            raise UsageError(f"a module's path has unprintable characters: {module.path!r}")
-    listed = "".join(f"{module.path}\n" for module in modules).encode()
+    listed = "".join(list_line(module) for module in modules).encode()
     made = [
         Entry(path="init", mode=stat.S_IFREG | 0o755, data=init.encode()),
         Entry(path="bin/busybox", mode=stat.S_IFREG | 0o755, data=busybox),
@@ -158,10 +234,34 @@ def entries(
         Entry(path="dev/null", mode=stat.S_IFCHR | 0o666, device=(1, 3)),
         *(Entry(path=folder, mode=stat.S_IFDIR | 0o755) for folder in ("proc", "sys", "tmp", MODULES)),
         Entry(path=MODULES_LIST, mode=stat.S_IFREG | 0o644, data=listed),
+        Entry(path=OPTIONS, mode=stat.S_IFREG | 0o644, data=tasks.lines().encode()),
+        *((Entry(path=PROGRAM, mode=stat.S_IFREG | 0o755, data=tasks.program[1]),) if tasks.program else ()),
+        *_demanded(on_demand),
         *(Entry(path=f"{MODULES}/{one.path}", mode=stat.S_IFREG | 0o644, data=one.data) for one in modules),
         *extra,
     ]
     return tuple({entry.path: entry for entry in made}.values())
+
+
+def _demanded(on_demand: OnDemand) -> Iterator[Entry]:
+    if on_demand.modules:
+        yield Entry(path=MODPROBE, mode=stat.S_IFREG | 0o755, data=on_demand.script.encode())
+        yield Entry(path=ON_DEMAND, mode=stat.S_IFREG | 0o644, data=on_demand.lines().encode())
+    for one in on_demand.modules:
+        yield Entry(path=f"{MODULES}/{one.path}", mode=stat.S_IFREG | 0o644, data=one.data)
+
+
+def list_line(module: ModuleFile) -> str:
+    """Return a module's line of lab/modules.list. Raises UsageError for what does not stay in it."""
+    parameters = f"\t{_one_line(module.parameters)}" if module.parameters else ""
+    return f"{_one_line(module.path)}{parameters}\n"
+
+
+def _one_line(text: str) -> str:
+    """Return a text that cannot be taken for more: the lists of init have one a line, and so have its markers."""
+    if not text.isprintable():
+        raise UsageError(f"unprintable characters in what a guest is given: {text!r}")
+    return text
 
 
 def initramfs(busybox: Data, modules: Sequence[ModuleFile], init: str, *, extra: Iterable[Entry] = ()) -> bytes:

@@ -10,15 +10,16 @@ running at the deadline. A kernel that ends without a word is told apart by it. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lab.evidence import console_modules as kmod
-from lab.evidence import ktap, qmp, traces
+from lab.checks import boot_modules
+from lab.evidence import boots, ktap, qmp, traces
 from lab.evidence.bundle import Evidence
-from lab.evidence.console import ConsoleLog, ModuleLoad, read
+from lab.evidence.console import ConsoleLog, read
 from lab.evidence.console_lines import GOODBYE
 from lab.evidence.console_livepatch import Refusal
+from lab.evidence.console_markers import DOING, ModuleLoad, ProgramRun
 from lab.evidence.console_report import Crash
 from lab.evidence.console_rows import Category
 from lab.evidence.guilty import guilty
@@ -27,7 +28,8 @@ from lab.model import Ending, Finding, NotApplicable, Severity, Span, StepResult
 
 IDS = (
     *(f"boot.{category}" for category in Category),
-    "boot.module-failed",
+    *boot_modules.IDS,
+    "boot.script-failed",
     "boot.no-init",
     "boot.silent",
     "boot.hang",
@@ -35,19 +37,13 @@ IDS = (
     "boot.reset",
     "boot.triple-fault",
     "boot.flood",
-    "boot.modules",
     "boot.test-failed",
     "boot.tests-incomplete",
     "boot.tests",
     *(f"livepatch.{kind}" for kind in (KlpKind.SYMBOL, KlpKind.POSITION, KlpKind.FORMAT)),
 )
-CONSOLE = "console.txt"
-STEP = "boot"
-MODULES_LIMIT = 5000  # entries of boot.modules' data
+RESULTS_LIMIT = 5000  # entries of boot.tests' data
 TESTS_LIMIT = 50  # findings of failed tests; the note counts and lists more
-SYMBOLS_LIMIT = 50
-# insmod's errors for hardware that is not there; our init prints the name or strerror's text (busybox does the latter)
-NO_DEVICE = ("ENODEV", "ENXIO", "No such device")
 HUNG = ("boot.hang", "the boot fell silent before it was done")
 MILD = (Category.WARNING, Category.TEST_PROGRAM)
 """What does not stop the kernel by itself."""
@@ -55,28 +51,67 @@ NO_INIT = ("No working init found", "Requested init", "Unable to mount root fs",
 
 
 def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
-    """Yield crashes first, then modules that failed, then how the boot ended if not well, then boot.modules (a note)."""
-    path = evidence.console
-    step = next((step for step in evidence.steps if step.name == STEP), None)
-    if path is None and (step is None or not _guests_own(step)):
-        yield NotApplicable(check="boot", because=f"nothing was booted: there is no {CONSOLE}")
+    """Yield crashes first, then modules that failed, then how the boots ended if not well, then boot.modules (a note).
+
+    What several boots say alike is told once.
+    """
+    told = boots.found(evidence.steps, evidence.file, evidence.name_of)
+    first = told[0] if told else None
+    if first is None or (first.console is None and (first.step is None or not _guests_own(first.step))):
+        yield NotApplicable(check="boot", because=f"nothing was booted: there is no {boots.CONSOLE}")
         return
-    console, file = (read(path), evidence.name_of(path)) if path is not None else (ConsoleLog(), CONSOLE)
-    if step is None and not console.said:
-        yield NotApplicable(check="boot", because=f"{file} is empty, and no step says that anything was booted")
+    heard = [(one, read(one.console) if one.console is not None else ConsoleLog()) for one in told]
+    if first.step is None and not heard[0][1].said:
+        yield NotApplicable(check="boot", because=f"{first.file} is empty, and no step says that anything was booted")
         return
-    found = traces.of_evidence(evidence, path, console.crashes) if path is not None else ()
-    yield from _crashes(console, file, found)
-    yield from (_refused(line, console, file) for line in console.livepatch)
-    failed = [load for load in console.loads if load.outcome == "fail" and not no_device(load)]
-    yield from (_module_failed(load, file, _said_of(load, console)) for load in failed)
-    yield from _refused_modules([line for line in console.refused if loading(console, line.at) is None], file)
-    yield from _tests(console, file)
-    yield from _ending(End(console=console, step=step, told=_told(evidence), file=file))
-    if step is not None and step.dropped:
-        yield _flood(step, file)
-    if console.loads or console.announced is not None:
-        yield _modules(console, file)
+    plan = boots.read_plan(evidence.file(boots.PLAN)) or boots.Plan()
+    outcomes = boots.outcomes([(one.file, console) for one, console in heard], plan)
+    findings = [finding for one, console in heard for finding in _of_console(one, console, evidence)]
+    findings += (finding for one in outcomes for finding in boot_modules.of_module(one, plan))
+    findings += (finding for one, console in heard for finding in _besides(one, console))
+    yield from _told_once(findings)
+    if outcomes or any(console.announced is not None for _, console in heard):
+        yield boot_modules.note(outcomes, [console for _, console in heard], plan, first.file)
+
+
+def _of_console(one: boots.Boot, console: ConsoleLog, evidence: Evidence) -> Iterator[Finding]:
+    """Yield the crashes of a boot, and the livepatches that it refused."""
+    found = traces.of_evidence(evidence, one.console, console.crashes) if one.console is not None else ()
+    yield from _crashes(console, one.file, found)
+    yield from (_refused(line, console, one.file) for line in console.livepatch)
+
+
+def _besides(one: boots.Boot, console: ConsoleLog) -> Iterator[Finding]:
+    """Yield what a boot says but for crashes and modules."""
+    unmarked = [line for line in console.refused if loading(console, line.at) is None]
+    yield from boot_modules.refused_by_name(unmarked, one.file)
+    yield from (_program_failed(run, one.file) for run in console.programs if run.status)
+    yield from _tests(console, one.file)
+    yield from _ending(End(console=console, boot=one))
+    if one.step is not None and one.step.dropped:
+        yield _flood(one.step, one.file)
+
+
+def _told_once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings; one that an earlier boot has already is told there, with its place."""
+    first: dict[tuple[str, str, str], Finding] = {}
+    kept: list[Finding] = []
+    also: dict[tuple[str, str, str], list[Span]] = {}
+    for finding in findings:
+        key = (finding.id, finding.title, finding.blame)
+        if first.setdefault(key, finding).where.file == finding.where.file or finding.severity is Severity.NOTE:
+            kept.append(finding)
+        else:
+            also.setdefault(key, []).append(finding.where)
+    for finding in kept:
+        key = (finding.id, finding.title, finding.blame)
+        places = also.get(key, []) if first[key] is finding else []
+        yield replace(finding, because=(*finding.because, _again(places))) if places else finding
+
+
+def _again(places: Sequence[Span]) -> str:
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f"another boot says the same: {places[0].file}:{places[0].first}{more}"
 
 
 def log_findings(console: ConsoleLog, file: str, found: Sequence[traces.Trace] = ()) -> tuple[Finding, ...]:
@@ -85,7 +120,11 @@ def log_findings(console: ConsoleLog, file: str, found: Sequence[traces.Trace] =
     Markers of our init are not demanded, so that any saved console can be judged. found: the trace of each crash, where the
     kernel that crashed is at hand.
     """
-    return (*_crashes(console, file, found), *_refused_modules(console.refused, file), *_tests(console, file))
+    return (
+        *_crashes(console, file, found),
+        *boot_modules.refused_by_name(console.refused, file),
+        *_tests(console, file),
+    )
 
 
 def _crashes(console: ConsoleLog, file: str, found: Sequence[traces.Trace]) -> Iterator[Finding]:
@@ -93,14 +132,9 @@ def _crashes(console: ConsoleLog, file: str, found: Sequence[traces.Trace]) -> I
     yield from (_crash(crash, trace, console, file) for crash, trace in with_traces)
 
 
-def no_device(load: ModuleLoad) -> bool:
-    """Whether a module did not load because its hardware is not in this machine, which is no fault of the kernel."""
-    return any(word in load.error for word in NO_DEVICE)
-
-
 def loading(console: ConsoleLog, at: int) -> ModuleLoad | None:
-    """Return the module that was being loaded at a line of the console, or None."""
-    for load in reversed(console.loads):
+    """Return the module that was being loaded (or unloaded) at a line of the console, or None."""
+    for load in reversed(console.handled):
         if load.at <= at:
             over = load.outcome != "begun" and load.last < at
             return None if over else load
@@ -112,7 +146,9 @@ def _crash(crash: Crash, trace: traces.Trace, console: ConsoleLog, file: str) ->
     code = guilty(crash, trace, load.path if load else crash.loading)
     because = []
     if load:
-        because.append(f"the kernel was loading {load.path} (marker in line {load.at})")
+        because.append(f"the kernel was {DOING[load.stage]} {load.path} (marker in line {load.at})")
+    elif program := _running(console, crash.at):
+        because.append(f"the program {program.name!r} was running (marker in line {program.at})")
     if crash.panic:
         because.append(f"it ended in a panic: {crash.panic}")
     mild = crash.category in MILD and not crash.panic
@@ -150,48 +186,25 @@ def _refused(line: Refusal, console: ConsoleLog, file: str) -> Finding:
     )
 
 
-def _said_of(load: ModuleLoad, console: ConsoleLog) -> tuple[kmod.ModuleRefusal, ...]:
-    """Return what the kernel said while a module was being loaded."""
-    return tuple(line for line in console.refused if load.at <= line.at <= load.last)
-
-
-def _module_failed(load: ModuleLoad, file: str, said: tuple[kmod.ModuleRefusal, ...]) -> Finding:
-    unsaid = ("the kernel's own reason, if it gave one, stands between the two markers",)
+def _program_failed(run: ProgramRun, file: str) -> Finding:
+    hint = {
+        126: "126: it cannot be executed, such as a program of another architecture",
+        127: "127: it was not found: its interpreter or dynamic linker is not in the guest; link it statically",
+    }
     return Finding(
-        id="boot.module-failed",
+        id="boot.script-failed",
         severity=Severity.FAIL,
-        title=f"module does not load: {load.path}",
-        message=f"{load.path} does not load: {load.error or 'insmod gave no reason'}",
-        where=Span(file=file, first=load.at, last=load.last),
-        blame=load.path,
-        because=tuple(f"the kernel says: {line.text.strip()} (line {line.at})" for line in said[:3]) or unsaid,
-        data={"module": load.path, "error": load.error, **_refusal_data(said)},
+        title=f"the user's program failed: {run.name}",
+        message=f"{run.name} exited {run.status}",
+        where=Span(file=file, first=run.at, last=run.last),
+        because=(hint[run.status],) if run.status in hint else (),
+        data={"program": run.name, "status": run.status},
     )
 
 
-def _refused_modules(lines: Iterable[kmod.ModuleRefusal], file: str) -> Iterator[Finding]:
-    """Yield a finding for each module and reason that the kernel names, where no marker of our init says which it is."""
-    groups: dict[tuple[str, kmod.RefusalKind], list[kmod.ModuleRefusal]] = {}
-    for line in lines:
-        groups.setdefault((line.module, line.kind), []).append(line)
-    for (module, kind), said in groups.items():
-        more = f" (and {len(said) - 1} more lines)" if len(said) > 1 else ""
-        yield Finding(
-            id="boot.module-failed",
-            severity=Severity.WARNING if kind in kmod.MILD else Severity.FAIL,
-            title=f"module refused: {module or 'unnamed'}: {kind}",
-            message=f"the kernel refuses {module or 'a module'}: {said[0].text.strip()}{more}",
-            where=Span(file=file, first=said[0].at, last=said[-1].at),
-            data={"module": module, "error": said[0].text.strip(), **_refusal_data(tuple(said))},
-        )
-
-
-def _refusal_data(said: tuple[kmod.ModuleRefusal, ...]) -> dict[str, Any]:
-    symbols = list(dict.fromkeys(line.symbol for line in said if line.symbol))
-    return {
-        "kinds": list(dict.fromkeys(str(line.kind) for line in said)), "symbols": symbols[:SYMBOLS_LIMIT],
-        "symbol": symbols[0] if symbols else "",
-    }  # fmt: skip
+def _running(console: ConsoleLog, at: int) -> ProgramRun | None:
+    """Return the user's program that ran at a line of the console, or None."""
+    return next((run for run in console.programs if run.at <= at and (run.status is None or at <= run.last)), None)
 
 
 def _tests(console: ConsoleLog, file: str) -> Iterator[Finding]:
@@ -219,7 +232,7 @@ def _tests(console: ConsoleLog, file: str) -> Iterator[Finding]:
             "unfinished": len(tests.unfinished),
             "tests": [
                 {"name": list(result.name), "outcome": str(result.outcome), "at": result.at, "reason": result.reason}
-                for result in tests.results[:MODULES_LIMIT]
+                for result in tests.results[:RESULTS_LIMIT]
             ],
         },
     )  # fmt: skip
@@ -262,17 +275,20 @@ def _tests_incomplete(one: ktap.Unfinished, console: ConsoleLog, file: str) -> F
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """How a boot came to its end, by all witnesses. step: None if it was booted elsewhere."""
+    """How a boot came to its end, by all witnesses."""
 
     console: ConsoleLog
-    step: StepResult | None
-    told: qmp.Told
-    file: str
+    boot: boots.Boot
+
+    @property
+    def told(self) -> qmp.Told:
+        """What qemu told."""
+        return self.boot.told
 
     @property
     def ending(self) -> Ending:
         """How the step ended; a console from elsewhere ended by itself."""
-        return self.step.ending if self.step else Ending.EXITED
+        return self.boot.step.ending if self.boot.step else Ending.EXITED
 
     @property
     def announced(self) -> bool:
@@ -283,10 +299,6 @@ class End:
     def silent(self) -> bool:
         """Whether nothing but firmware was heard."""
         return not self.console.said
-
-
-def _told(evidence: Evidence) -> qmp.Told:
-    return qmp.read(evidence.file(qmp.EVENTS), evidence.file(qmp.NOTES))
 
 
 def _guests_own(step: StepResult) -> bool:
@@ -303,7 +315,8 @@ def _ending(end: End) -> Iterator[Finding]:
                 "boot.incomplete", "the init says it is done, but announced more modules than it tried", end
             )
         return
-    if (end.step is not None and not _guests_own(end.step)) or qmp.is_hosts(told, console.tail):
+    step = end.boot.step
+    if (step is not None and not _guests_own(step)) or qmp.is_hosts(told, console.tail):
         return  # the check of infra.* tells it
     fatal = any(crash.panic or crash.category not in MILD for crash in console.crashes)
     if fatal:
@@ -333,8 +346,8 @@ def _unfinished(id_: str, message: str, end: End) -> Finding:
         id=id_,
         severity=Severity.FAIL,
         title=message,
-        message=f"{message}, while loading {pending.path}" if pending else message,
-        where=Span(file=end.file, first=first if console.lines else 0, last=console.lines),
+        message=f"{message}, while {DOING[pending.stage]} {pending.path}" if pending else message,
+        where=Span(file=end.boot.file, first=first if console.lines else 0, last=console.lines),
         blame=pending.path if pending else "",
         because=tuple(_witnesses(end)),
         data={
@@ -351,22 +364,24 @@ def _witnesses(end: End) -> Iterator[str]:
     """Yield what is known of the end, each with its place."""
     told, pending = end.told, end.console.pending
     if pending:
-        yield f"the last marker says that it was loading {pending.path}"
+        yield f"the last marker says that it was {DOING[pending.stage]} {pending.path}"
+    if program := next((run for run in end.console.programs if run.status is None), None):
+        yield f"the last marker says that the program {program.name!r} was running"
     if end.silent:
         yield "its console had said nothing"
     if end.ending is Ending.DEADLINE:
-        detail = end.step.detail if end.step else ""
+        detail = end.boot.step.detail if end.boot.step else ""
         yield f"it was ended: {detail}" if detail else "it was ended at the deadline of the boot step"
     if told.counter is not None:
-        yield f"shortly before, the processor was at {told.counter:#x} ({qmp.EVENTS}:{told.counter_at})"
+        yield f"shortly before, the processor was at {told.counter:#x} ({end.boot.events}:{told.counter_at})"
     if told.triple_fault_at:
-        yield f"qemu noted a triple fault ({qmp.NOTES}:{told.triple_fault_at})"
+        yield f"qemu noted a triple fault ({end.boot.notes}:{told.triple_fault_at})"
     if told.shutdown:
-        yield f"qemu ended for the reason {told.shutdown} ({qmp.EVENTS}:{told.shutdown_at})"
+        yield f"qemu ended for the reason {told.shutdown} ({end.boot.events}:{told.shutdown_at})"
     if told.panicked_at:
-        yield f"the guest told of a panic ({qmp.EVENTS}:{told.panicked_at})"
+        yield f"the guest told of a panic ({end.boot.events}:{told.panicked_at})"
     if told.watchdog_at:
-        yield f"a watchdog of the machine fired ({qmp.EVENTS}:{told.watchdog_at})"
+        yield f"a watchdog of the machine fired ({end.boot.events}:{told.watchdog_at})"
 
 
 def _flood(step: StepResult, file: str) -> Finding:
@@ -377,25 +392,4 @@ def _flood(step: StepResult, file: str) -> Finding:
         message=f"the console said more than is kept: {step.dropped} bytes in the middle are not there",
         where=Span(file=file),
         data={"dropped": step.dropped},
-    )
-
-
-def _modules(console: ConsoleLog, file: str) -> Finding:
-    outcomes = [
-        {"path": load.path, "outcome": "no device" if load.outcome == "fail" and no_device(load) else load.outcome,
-         "error": load.error}
-        for load in console.loads[:MODULES_LIMIT]
-    ]  # fmt: skip
-    loaded = sum(load.outcome == "ok" for load in console.loads)
-    announced = console.announced if console.announced is not None else len(console.loads)
-    return Finding(
-        id="boot.modules",
-        severity=Severity.NOTE,
-        title="modules loaded at boot",
-        message=f"{loaded} of {announced} modules loaded",
-        where=Span(file=file, first=console.loads[0].at, last=console.loads[-1].last)
-        if console.loads
-        else Span(file=file),
-        # done: the init said so itself; without it a boot has not passed, whatever was not found
-        data={"announced": announced, "loaded": loaded, "done": console.done is not None, "modules": outcomes},
     )

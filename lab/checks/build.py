@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from lab.evidence.boots import is_boot
 from lab.evidence.bundle import Evidence
 from lab.evidence.log_excerpt import exception, telling, without_numbers
 from lab.evidence.log_facts import (
@@ -57,7 +58,6 @@ FINDINGS_LIMIT = 100
 SYMBOLS_LIMIT = 20
 ERRORS_LIMIT = 20
 FAR_LINES = 200  # a proof longer than this points at its first line only
-BOOT_STEP = "boot"
 
 
 def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
@@ -66,7 +66,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     modpost.* and kallsyms.inconsistent are left to the checks that also read symbols and maps.
     """
     log, path = evidence.log, evidence.build_log
-    ended = [step for step in evidence.steps if step.name != BOOT_STEP and not step.ok]
+    ended = [step for step in evidence.steps if not is_boot(step.name) and not step.ok]
     if log is None or path is None:
         if ended and ended[0].ending is Ending.EXITED:
             yield _unsaid(ended[0], LOG)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lab.evidence import console, qmp
+from lab.evidence import boots, console, qmp
 from lab.evidence.bundle import Evidence
 from lab.evidence.log_facts import BuildLog, CompilerError, InfraKind, InfraLine, ToolCrash
 from lab.evidence.log_faults import EXPLAINING, Fault, faults
@@ -35,7 +35,6 @@ IDS = (
 )
 LOG = "build.txt"
 STEPS = "steps.json"
-BOOT = "boot"
 SIGNALLED = 128
 """What a shell and a container's engine add to the number of the signal that ended a program."""
 NOT_FOUND = (126, 127)
@@ -73,13 +72,14 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         absent = f"there is neither a build log ({LOG}) nor a list of steps ({STEPS})"
         yield NotApplicable(check="infra", because=f"{path.name} is empty" if path and log is not None else absent)
         return
-    found = [finding for step in steps if step.name != BOOT and (finding := _ending(step))]
-    found += [finding for step in steps if step.name == BOOT and (finding := _of_boot(step, evidence))]
+    found = [finding for step in steps if not boots.is_boot(step.name) and (finding := _ending(step))]
+    booted = boots.found(steps, evidence.file, evidence.name_of)
+    found += [finding for one in booted if one.step is not None and (finding := _of_boot(one, one.step))]
     full = [step for step in steps if not step.ok and _full(step)]
     if full and not any(finding.id == "infra.disk-full" for finding in found) and _disk_explains(log):
         found.append(_disk_full(full[0], log))
     if log is not None and path is not None:
-        failed = any(not step.ok for step in steps if step.name != BOOT)
+        failed = any(not step.ok for step in steps if not boots.is_boot(step.name))
         found += log_findings(log, evidence.name_of(path), failed=failed)
     yield from _once(found)
 
@@ -132,14 +132,14 @@ def _line(line: InfraLine, file: str, severity: Severity, fault: Fault | None) -
     )
 
 
-def _of_boot(step: StepResult, evidence: Evidence) -> Finding | None:
+def _of_boot(one: boots.Boot, step: StepResult) -> Finding | None:
     """Return what became of qemu, if it did not end by its guest; a guest's end is for the check of the console."""
-    told = qmp.read(evidence.file(qmp.EVENTS), evidence.file(qmp.NOTES))
+    told = one.told
     if step.ending is Ending.KILLED:
         return _qemu("infra.qemu-lost", f"qemu was {step.detail or 'killed'}", step, Span(file=STEPS))
     if step.ending in ENDINGS and step.ending is not Ending.DEADLINE:
         return _ending(step)
-    if qmp.is_hosts(told, _tail(evidence)):
+    if qmp.is_hosts(told, _tail(one)):
         signalled = told.shutdown in ("host-signal", "")
         by = (
             "by a signal that was not the lab's"
@@ -147,29 +147,29 @@ def _of_boot(step: StepResult, evidence: Evidence) -> Finding | None:
             else f"({told.stopped or told.shutdown})"
         )
         where = Span(
-            file=qmp.EVENTS, first=told.shutdown_at or told.stopped_at, last=told.shutdown_at or told.stopped_at
+            file=one.events, first=told.shutdown_at or told.stopped_at, last=told.shutdown_at or told.stopped_at
         )
         return _qemu("infra.qemu-lost", f"qemu was ended {by}", step, where)
     if step.ending is Ending.DEADLINE or step.ok:
         return None
     if step.status > SIGNALLED:
         return _qemu("infra.qemu-lost", f"qemu crashed with signal {step.status - SIGNALLED}", step, Span(file=STEPS))
-    return _not_started(step, evidence)
+    return _not_started(one, step)
 
 
-def _not_started(step: StepResult, evidence: Evidence) -> Finding:
+def _not_started(one: boots.Boot, step: StepResult) -> Finding:
     """Return why qemu would not run: its own words, or the shell's, are the last on the console."""
     program = step.argv[0] if step.argv else "qemu"
-    path, tail = evidence.console, [line for line in _tail(evidence) if line.strip()]
+    tail = [line for line in _tail(one) if line.strip()]
     said = next((line for line in reversed(tail) if "qemu" in line), tail[-1] if tail else "it said nothing")
-    where = Span(file=evidence.name_of(path)) if path else Span(file=STEPS)
+    where = Span(file=one.file if one.console else STEPS)
     if step.status in NOT_FOUND:
         return _qemu("infra.missing-tool", f"{program} is not in the image that boots: {said.strip()}", step, where)
     return _qemu("infra.qemu-failed", f"{program} exited {step.status}: {said.strip()}", step, where)
 
 
-def _tail(evidence: Evidence) -> tuple[str, ...]:
-    return console.read(evidence.console).tail if evidence.console else ()
+def _tail(one: boots.Boot) -> tuple[str, ...]:
+    return console.read(one.console).tail if one.console else ()
 
 
 def _qemu(id_: str, message: str, step: StepResult, where: Span) -> Finding:

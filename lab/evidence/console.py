@@ -9,7 +9,6 @@ it. Everything else is passed over by substring tests, so that a flood of 100 MB
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -32,28 +31,17 @@ from lab.evidence.console_lines import (
     clean,
     said_by,
 )
+from lab.evidence.console_markers import Markers, ModuleLoad, ProgramRun, Stage, in_order
 from lab.evidence.console_report import REPORT_LINES, Crash, Report, head
 from lab.evidence.console_rows import Category
 from lab.evidence.log import file_batches, line_batches
 
 CRASHES_LIMIT = 50
-LOADS_LIMIT = 20_000
 TAIL_LINES = 40
 OPENING_LINES = 60
 """So many lines are read whatever is in them: they tell whether the console begins with the start of the machine."""
 GROUP_LINES = 256
 OPEN_REPORTS = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleLoad:
-    """What became of one module of the initramfs. outcome: "ok", "fail", or "begun" if nothing followed. path: as in O=."""
-
-    path: str
-    at: int
-    last: int
-    outcome: str
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +51,7 @@ class ConsoleLog:
     lines, bytes: how much there was; said: whether anything but firmware banners and blanks. kernel_at: line of the first
     "Linux version", 0 if none. announced: modules that our init means to load, None if it did not start. done: (ok, fail)
     of its last marker, None if it did not get there. refused: modules, in the kernel's own words. tests: results in KTAP.
+    again: modules loaded a second time. programs: of a user, one a boot.
     full: there were CRASHES_LIMIT crashes, and what came after is not told.
     """
 
@@ -73,6 +62,9 @@ class ConsoleLog:
     boots: int = 0
     announced: int | None = None
     loads: tuple[ModuleLoad, ...] = ()
+    again: tuple[ModuleLoad, ...] = ()
+    unloads: tuple[ModuleLoad, ...] = ()
+    programs: tuple[ProgramRun, ...] = ()
     done: tuple[int, int] | None = None
     crashes: tuple[Crash, ...] = ()
     livepatch: tuple[klp.Refusal, ...] = ()
@@ -83,15 +75,16 @@ class ConsoleLog:
 
     @property
     def pending(self) -> ModuleLoad | None:
-        """The module that was being loaded when the console ended, or None."""
-        last = self.loads[-1] if self.loads else None
+        """The module that was being loaded (or unloaded) when the console ended, or None."""
+        last = next(reversed(self.handled), None)
         return last if last and last.outcome == "begun" else None
 
+    @property
+    def handled(self) -> list[ModuleLoad]:
+        """What was done with modules in any stage, in the console's order."""
+        return in_order(self.loads, self.again, self.unloads)
 
-INIT = re.compile(
-    r".*?lab-init: (?:(?P<word>begin|ok|fail) (?P<number>\d{1,6})/\d{1,6} (?P<path>\S+)(?: (?P<error>.*))?"
-    r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
-)
+
 KEPT = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ[#"
 DROPPED = bytes(set(range(256)) - set(KEPT))
 
@@ -126,9 +119,7 @@ class _Reader:
     def __init__(self) -> None:
         self.at = self.bytes = self.kernel_at = self.boots = 0
         self.said = self.ran = self.announced_reboot = self.full = self.talkative = self.testing = self.marked = False
-        self.announced: int | None = None
-        self.done: tuple[int, int] | None = None
-        self.loads: list[ModuleLoad] = []
+        self.markers = Markers()
         self.crashes: list[Crash] = []
         self.refusals: list[klp.Refusal] = []
         self.refused: list[kmod.ModuleRefusal] = []
@@ -196,8 +187,8 @@ class _Reader:
         if self.at <= OPENING_LINES and not self.ran:
             time = TIME.search(self.line, 0, 120)
             self.ran = (time is not None and int(time[1]) > 0) or RUNNING.match(text) is not None
-        if "lab-init: " in text and (marker := INIT.match(text)):
-            self._marker(marker)
+        if self.markers.take(text, self.at):
+            self._close_all()
             return
         if len(self.refusals) < klp.LIMIT and (refused := klp.refusal(text, self.at)):
             self.refusals.append(refused)
@@ -275,7 +266,7 @@ class _Reader:
             tests.end()
         self.testing = False
         again = self.kernel_at > 0 or self.ran
-        if again and not self.crashes and not self.announced_reboot and not self.done:
+        if again and not self.crashes and not self.announced_reboot and not self.markers.done:
             self.crashes.append(
                 Crash(category=Category.REBOOT, title="unexpected kernel reboot", at=self.at, last=self.at, text=text)
             )
@@ -283,24 +274,6 @@ class _Reader:
             self.announced_reboot = False
             self.kernel_at = self.kernel_at or self.at
             self.boots += 1
-
-    def _marker(self, marker: re.Match[str]) -> None:
-        self._close_all()
-        if marker["modules"]:
-            self.announced = int(marker["modules"])
-        elif marker["ok"]:
-            self.done = (int(marker["ok"]), int(marker["fail"]))
-        elif len(self.loads) < LOADS_LIMIT:
-            self._load(marker["word"], marker["path"], (marker["error"] or "").strip())
-
-    def _load(self, word: str, path: str, error: str) -> None:
-        begun = bool(self.loads) and self.loads[-1].path == path and self.loads[-1].outcome == "begun"
-        at = self.loads[-1].at if begun else self.at
-        load = ModuleLoad(path=path, at=at, last=self.at, outcome="begun" if word == "begin" else word, error=error)
-        if begun:
-            self.loads[-1] = load
-        else:
-            self.loads.append(load)
 
     def _close(self, report: Report) -> None:
         self.reports.remove(report)
@@ -319,7 +292,9 @@ class _Reader:
         told = tuple(sorted(self.crashes, key=lambda crash: crash.at))
         return ConsoleLog(
             lines=self.at, bytes=self.bytes, said=self.said, kernel_at=self.kernel_at, boots=self.boots,
-            announced=self.announced, loads=tuple(self.loads), done=self.done, crashes=told, livepatch=tuple(self.refusals),
+            announced=self.markers.announced, loads=self.markers.of(Stage.LOAD), again=self.markers.of(Stage.TWICE),
+            unloads=self.markers.of(Stage.UNLOAD), programs=tuple(self.markers.programs), done=self.markers.done,
+            crashes=told, livepatch=tuple(self.refusals),
             refused=tuple(self.refused), tests=ktap.together(tests.log() for tests in self.tests.values()),
             tail=tuple(clean(line) for line in self.tail), full=self.full,
         )  # fmt: skip

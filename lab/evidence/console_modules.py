@@ -1,6 +1,7 @@
 """What a running kernel, or the program that loads modules, says of a module that it refuses.
 
-Sources: kernel/module/main.c, version.c, arch/*/kernel/module.c, kernel/bpf/btf.c; kmod's and busybox' insmod and modprobe.
+Sources: kernel/module/main.c, version.c, kernel/params.c, arch/*/kernel/module.c, kernel/bpf/btf.c; insmod and modprobe of kmod
+and busybox.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ NEEDLES = (
     b"xec format",
     b"nvalid module",
     b"validate module [",
+    b"for parameter",
+    b" ELF header",
+    b"nvalid ELF section",
     b"this_module",
 )
 
@@ -32,6 +36,7 @@ class RefusalKind(StrEnum):
     RELOCATION = "relocation"
     FORMAT = "format"
     BTF = "BTF"
+    PARAMETER = "parameter"
 
 
 M = r"(?P<module>[\w-]{1,64})"
@@ -54,8 +59,10 @@ FORMS: tuple[tuple[RefusalKind, re.Pattern[str]], ...] = (
     ),
     (K.RELOCATION, re.compile(r"overflow in relocation type \d+ val \w+")),
     (K.FORMAT, re.compile(rf"{M}: \.gnu\.linkonce\.this_module section size must match")),
+    (K.FORMAT, re.compile(r"Invalid (?:ELF (?:header|section)|architecture in ELF header)")),
     (K.FORMAT, re.compile(rf"{M}: module has no symbols \(stripped\?\)")),
     (K.BTF, re.compile(rf"(?:BPF: ?)?failed to validate module \[{M}\] BTF: -\d+")),
+    (K.PARAMETER, re.compile(rf"{M}: `[^']*' (?:invalid|too large) for parameter `")),
     (
         K.FORMAT,
         re.compile(
@@ -84,7 +91,17 @@ class ModuleRefusal:
 def refusal(text: str, at: int) -> ModuleRefusal | None:
     """Return what a line of the console (without printk's time) says of a refused module."""
     if not any(
-        word in text for word in ("symbol", "version magic", "elocation", "ormat", "this_module", "validate module")
+        word in text
+        for word in (
+            "symbol",
+            "version magic",
+            "elocation",
+            "ormat",
+            "this_module",
+            "validate module",
+            "parameter",
+            " ELF ",
+        )
     ):
         return None
     for kind, form in FORMS:

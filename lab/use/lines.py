@@ -13,7 +13,7 @@ from lab.environment import image
 from lab.environment.cache import Holds
 from lab.environment.engine import Engine, Mount, Place
 from lab.errors import EnvironmentFault
-from lab.evidence import code, console, lines, traces
+from lab.evidence import boots, code, console, lines, traces
 from lab.evidence.bundle import Evidence
 from lab.evidence.code import Kernel
 from lab.evidence.elf import UnreadableError, open_elf
@@ -69,17 +69,19 @@ def read(
 
 
 def keep(folder: Path, settings: Settings, tables: Tables, engine: Engine, say: Callable[[str], None]) -> None:
-    """Read the lines of every crash on the console of an evidence folder, and keep them there for the checks.
+    """Read the lines of every crash on the consoles of an evidence folder, and keep them there for the checks.
 
     Only where the kernel has debugging information. What keeps the tool from running keeps nothing else from being judged: it
     is said, and the checks do without lines.
     """
     evidence = Evidence(folder)
-    crashes = console.read(evidence.console).crashes if evidence.console is not None else ()
-    if evidence.console is None or not crashes:
+    consoles = [one.console for one in boots.found(evidence.steps, evidence.file, evidence.name_of) if one.console]
+    crashed = [(path, crashes) for path in consoles if (crashes := console.read(path).crashes)]
+    if not crashed:
         return
     kernel = code.of_evidence(evidence)
-    found = traces.traces(traces.said(evidence.console, crashes), kernel, {}, None)
+    said = [traces.said(path, crashes) for path, crashes in crashed]
+    found = tuple(trace for one in said for trace in traces.traces(one, kernel, {}, None))
     try:
         known = read(traces.wanted(found, kernel), traces.first_of(kernel), kernel, settings, tables, engine, say)
         if known:

@@ -3,7 +3,17 @@ import stat
 
 import pytest
 
-from lab.boot.initramfs import APPLETS, Entry, ModuleFile, entries, initramfs, load_order, write_archive
+from lab.boot.initramfs import (
+    APPLETS,
+    Entry,
+    ModuleFile,
+    OnDemand,
+    Tasks,
+    entries,
+    initramfs,
+    load_order,
+    write_archive,
+)
 from lab.errors import UsageError
 
 INIT = "#!/bin/sh\n"
@@ -157,3 +167,49 @@ def test_a_module_cannot_forge_a_line_of_the_console(path):
 
 def test_the_archive_is_a_whole_number_of_blocks():
     assert len(archive(Entry(path="a", mode=stat.S_IFREG, data=b"123"))) % 512 == 0
+
+
+# --------------------------------------------------------------------------------------------------------------- tasks
+
+
+def test_parameters_stand_behind_a_tab_in_the_list():
+    one = ModuleFile(path="a/a.ko", data=b"", parameters="x=1 y='a b'")
+    assert by_name(initramfs(b"", [one, module("b.ko")], INIT))["lab/modules.list"][1] == b"a/a.ko\tx=1 y='a b'\nb.ko\n"
+
+
+def test_what_init_is_to_do_besides_is_in_its_options():
+    tasks = Tasks(twice=True, program=("t.sh", b"#!/bin/sh\n"))
+    members = {one.path: one for one in entries(b"", [], INIT, tasks=tasks)}
+    assert members["lab/options"].data == b"twice\nrun t.sh\n"
+    assert (members["lab/program"].data, members["lab/program"].mode) == (b"#!/bin/sh\n", stat.S_IFREG | 0o755)
+    assert by_name(initramfs(b"", [], INIT))["lab/options"][1] == b""
+
+
+@pytest.mark.parametrize("text", ["a=1\nlab-init: done ok=1 fail=0", "a\tb", "\x1b[2J"])
+def test_parameters_and_names_cannot_forge_a_line(text):
+    with pytest.raises(UsageError):
+        entries(b"", [ModuleFile(path="a.ko", data=b"", parameters=text)], INIT)
+    with pytest.raises(UsageError):
+        entries(b"", [], INIT, tasks=Tasks(program=(text, b"")))
+
+
+def test_what_the_kernel_may_ask_for_is_there_with_a_modprobe_and_a_list_of_names():
+    a = ModuleFile(path="lib/a.ko", data=b"a")
+    b = ModuleFile(path="crypto/b-c.ko", data=b"b", depends=("a",), aliases=("crypto-b", "b"))
+    asked = OnDemand(modules=(b, a), script="#!/bin/sh\n")
+    members = {one.path: one for one in entries(b"", [a], INIT, on_demand=asked)}
+    assert members["lab/on-demand"].data == (
+        b"\tb_c\tlib/a.ko\tcrypto/b-c.ko\n\tcrypto_b\tlib/a.ko\tcrypto/b-c.ko\n\tb\tlib/a.ko\tcrypto/b-c.ko\n\ta\tlib/a.ko\n"
+    )
+    assert (members["sbin/modprobe"].data, members["sbin/modprobe"].mode) == (b"#!/bin/sh\n", stat.S_IFREG | 0o755)
+    assert (members["lab/modules/crypto/b-c.ko"].data, members["lab/modules.list"].data) == (b"b", b"lib/a.ko\n")
+
+
+def test_without_such_modules_there_is_no_modprobe():
+    assert "sbin/modprobe" not in by_name(initramfs(b"", [module("a.ko")], INIT))
+
+
+def test_an_alias_cannot_forge_a_line():
+    asked = OnDemand(modules=(ModuleFile(path="a.ko", data=b"", aliases=("crypto-x\ty\n",)),), script="")
+    with pytest.raises(UsageError):
+        entries(b"", [], INIT, on_demand=asked)

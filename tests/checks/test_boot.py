@@ -11,6 +11,7 @@ from lab.model import Finding, NotApplicable, Severity
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "console"
 START = "[    0.000000] Linux version 6.1.0\nlab-init: start modules=2\nlab-init: begin 1/2 a/a.ko\nlab-init: ok 1/2 a/a.ko\n"
 SECOND = "lab-init: begin 2/2 b/b.ko\n"
+DONE = "lab-init: done ok=1 fail=1\n"
 OOPS = (
     "BUG: kernel NULL pointer dereference, address: 0000000000000000\nOops: 0002 [#1] PREEMPT\n"
     "RIP: 0010:b_init+0x1/0x10 [b]\n---[ end trace 0000000000000000 ]---\n"
@@ -78,10 +79,147 @@ def test_a_kernel_that_finds_no_init_is_told_so(tmp_path):
 
 
 def test_a_module_that_does_not_load_is_a_fault(tmp_path):
-    text = START + SECOND + "lab-init: fail 2/2 b/b.ko Unknown symbol in module\nlab-init: done ok=1 fail=1\n"
+    said = "[    1.000000] b: Unknown symbol gone (err -2)\n"
+    text = START + SECOND + said + "lab-init: fail 2/2 b/b.ko unknown symbol in module, or unknown parameter\n" + DONE
     found = judged(tmp_path, text)
     assert ids(found) == ["boot.module-failed", "boot.modules"]
-    assert found[0].blame == "b/b.ko"
+    assert (found[0].blame, found[0].severity) == ("b/b.ko", Severity.FAIL)
+    assert found[0].because == ("the kernel says: b: Unknown symbol gone (err -2) (line 6)",)
+
+
+def test_an_init_of_a_module_that_refuses_is_a_warning_unless_the_module_was_asked_for(tmp_path):
+    text = START + SECOND + "lab-init: fail 2/2 b/b.ko Device or resource busy\n" + DONE
+    found = judged(tmp_path, text)
+    assert [(one.id, one.severity) for one in found] == [
+        ("boot.module-refused", Severity.WARNING),
+        ("boot.modules", Severity.NOTE),
+    ]
+    assert found[1].message == "1 of 2 modules loaded, 1 refused"
+    plan = {"boots": [{"step": "boot", "console": "console.txt", "modules": ["a/a.ko", "b/b.ko"]}], "named": ["b/b.ko"]}
+    (tmp_path / "boots.json").write_text(json.dumps(plan))
+    (first, _) = judged(tmp_path, text)
+    assert (first.id, first.severity) == ("boot.module-failed", Severity.FAIL)
+
+
+def test_a_second_load_that_is_not_told_so_is_a_fault(tmp_path):
+    text = (
+        START + "lab-init: twice 1/2 a/a.ko\nlab-init: twice-fail 1/2 a/a.ko it was loaded a second time\n" + SECOND
+        + "lab-init: ok 2/2 b/b.ko\nlab-init: twice 2/2 b/b.ko\nlab-init: twice-ok 2/2 b/b.ko\nlab-init: done ok=2 fail=0\n"
+    )  # fmt: skip
+    found = judged(tmp_path, text)
+    assert [(one.id, one.blame) for one in found] == [("boot.module-twice", "a/a.ko"), ("boot.modules", "")]
+    assert [row["again"] for row in found[1].data["modules"]] == ["it was loaded a second time", "ok"]
+
+
+def test_a_module_that_stays_loaded_is_told_and_no_fault(tmp_path):
+    unloads = (
+        "lab-init: unload 2/2 b/b.ko\nlab-init: unload-kept 2/2 b/b.ko Device or resource busy\n"
+        "lab-init: unload 1/2 a/a.ko\nlab-init: unload-ok 1/2 a/a.ko\n"
+    )
+    found = judged(tmp_path, START + SECOND + "lab-init: ok 2/2 b/b.ko\n" + unloads + "lab-init: done ok=2 fail=0\n")
+    assert ids(found) == ["boot.modules"]
+    assert found[0].message == "2 of 2 modules loaded, 1 of 2 unloaded"
+
+
+def test_a_crash_while_unloading_blames_the_module_and_says_so(tmp_path):
+    text = START + SECOND + "lab-init: ok 2/2 b/b.ko\nlab-init: unload 2/2 b/b.ko\n" + OOPS.replace("b_init", "b_exit")
+    found = judged(tmp_path, text)
+    assert (found[0].id, found[0].blame) == ("boot.oops", "b/b.ko")
+    assert found[0].because[0] == "the kernel was unloading b/b.ko (marker in line 7)"
+
+
+def test_a_users_program_that_fails_is_a_fault_with_its_status(tmp_path):
+    text = (
+        START
+        + SECOND
+        + "lab-init: ok 2/2 b/b.ko\nlab-init: run t.sh\nbad\nlab-init: ran 3 t.sh\nlab-init: done ok=2 fail=0\n"
+    )
+    (finding, _) = judged(tmp_path, text)
+    assert (finding.id, finding.message, finding.severity) == ("boot.script-failed", "t.sh exited 3", Severity.FAIL)
+    assert (finding.where.first, finding.where.last) == (7, 9)
+
+
+def test_a_users_program_that_ends_well_is_no_finding(tmp_path):
+    text = (
+        START
+        + SECOND
+        + "lab-init: ok 2/2 b/b.ko\nlab-init: run t.sh\nlab-init: ran 0 t.sh\nlab-init: done ok=2 fail=0\n"
+    )
+    assert ids(judged(tmp_path, text)) == ["boot.modules"]
+
+
+def test_a_hang_of_a_users_program_says_so(tmp_path):
+    found = judged(tmp_path, START + SECOND + "lab-init: ok 2/2 b/b.ko\nlab-init: run t.sh\n", ending="deadline")
+    assert found[0].id == "boot.hang"
+    assert "the last marker says that the program 't.sh' was running" in found[0].because
+
+
+# --------------------------------------------------------------------------------------------------------- several boots
+
+
+def judged_boots(folder, *texts, plan=None):
+    rows = []
+    for number, text in enumerate(texts, start=1):
+        suffix = "" if number == 1 else f"-{number}"
+        (folder / f"console{suffix}.txt").write_text(text)
+        rows.append({"name": f"boot{suffix}", "ending": "exited", "status": 0, "seconds": 1.0})
+    (folder / "steps.json").write_text(json.dumps(rows))
+    if plan:
+        (folder / "boots.json").write_text(json.dumps(plan))
+    return [answer for answer in boot.check(Evidence(folder)) if isinstance(answer, Finding)]
+
+
+HEAD = "[    0.000000] Linux version 6.1.0\nlab-init: start modules=1\n"
+GOOD = HEAD + "lab-init: begin 1/1 c/c.ko\nlab-init: ok 1/1 c/c.ko\nlab-init: done ok=1 fail=0\n"
+PLAN = {
+    "boots": [
+        {"step": "boot", "console": "console.txt", "modules": ["a/a.ko", "b/b.ko", "d/d.ko"]},
+        {"step": "boot-2", "console": "console-2.txt", "modules": ["c/c.ko"]},
+    ]
+}
+
+
+def test_several_good_boots_are_one_note(tmp_path):
+    first = START + SECOND + "lab-init: ok 2/2 b/b.ko\nlab-init: done ok=2 fail=0\n"
+    (note,) = judged_boots(tmp_path, first, GOOD)
+    assert note.message == "3 of 3 modules loaded, in 2 boots"
+    assert (note.data["done"], note.data["boots"]) == (True, 2)
+    assert [row["file"] for row in note.data["modules"]] == ["console.txt", "console.txt", "console-2.txt"]
+
+
+def test_a_crash_in_one_boot_does_not_lose_the_modules_of_the_others(tmp_path):
+    found = judged_boots(tmp_path, START + SECOND + OOPS, GOOD, plan=PLAN)
+    assert ids(found) == ["boot.oops", "boot.modules"]
+    assert {row["path"]: row["outcome"] for row in found[1].data["modules"]} == {
+        "a/a.ko": "ok", "b/b.ko": "begun", "d/d.ko": "not tried", "c/c.ko": "ok",
+    }  # fmt: skip
+    assert not found[1].data["done"]
+
+
+def test_a_crash_of_a_later_boot_is_told_with_its_own_console(tmp_path):
+    found = judged_boots(tmp_path, GOOD, START + SECOND + OOPS)
+    assert (found[0].id, found[0].where.file, found[0].blame) == ("boot.oops", "console-2.txt", "b/b.ko")
+
+
+def test_what_every_boot_says_alike_is_told_once_with_the_other_places(tmp_path):
+    warning = "WARNING: CPU: 0 PID: 1 at a/b.c:1 foo+0x1/0x2\n---[ end trace 0 ]---\n"
+    found = judged_boots(tmp_path, *[HEAD + warning + GOOD.removeprefix(HEAD)] * 3)
+    assert ids(found) == ["boot.warning", "boot.modules"]
+    assert found[0].because[-1] == "another boot says the same: console-2.txt:3 and 1 more"
+
+
+def test_a_boot_that_was_planned_and_never_made_is_no_good_end(tmp_path):
+    first = START + SECOND + "lab-init: ok 2/2 b/b.ko\nlab-init: done ok=2 fail=0\n"
+    (note,) = judged_boots(tmp_path, first, plan=PLAN)
+    assert not note.data["done"]
+
+
+def test_a_later_boot_that_ends_early_is_incomplete(tmp_path):
+    found = judged_boots(tmp_path, GOOD, HEAD)
+    assert [(one.id, one.where.file) for one in found] == [
+        ("boot.incomplete", "console-2.txt"),
+        ("boot.modules", "console.txt"),
+    ]
 
 
 def test_absent_hardware_is_recorded_and_no_fault(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lab.checks import boot
+from lab.checks import boot, boot_modules
 from lab.evidence import console
 from lab.evidence.bundle import Evidence
 from lab.model import Severity
@@ -76,7 +76,11 @@ def test_a_module_that_the_kernel_refuses_is_told_also_without_our_markers(line,
 def test_many_symbols_of_one_module_are_one_finding():
     text = "".join(f"[    5.000000] foo: Unknown symbol bar{number} (err -2)\n" for number in range(80))
     (finding,) = told(text)
-    assert (finding.where.first, finding.where.last, len(finding.data["symbols"])) == (1, 80, boot.SYMBOLS_LIMIT)
+    assert (finding.where.first, finding.where.last, len(finding.data["symbols"])) == (
+        1,
+        80,
+        boot_modules.SYMBOLS_LIMIT,
+    )
 
 
 def test_between_our_markers_the_kernel_s_words_are_the_reason_of_the_failure(tmp_path):

@@ -1,0 +1,123 @@
+"""What our own init says on a console: which module was loaded, loaded twice, unloaded, what a user's program came to.
+
+The contract is at the head of lab/data/boot/init; what an older init says is read as well. Each thing is named before it is
+tried, so that a kernel that crashes, hangs or resets in between leaves the culprit's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+MARK = "lab-init: "
+LOADS_LIMIT = 20_000
+"""Of each stage; what comes after is not told."""
+_MARKER = re.compile(
+    r".*?lab-init: (?:(?P<stage>begin|twice|unload) (?P<begun>\d{1,6})/\d{1,6} (?P<path>\S+)"
+    r"|(?P<word>(?:twice-|unload-)?(?:ok|fail|kept)) (?P<ended>\d{1,6})/\d{1,6} (?P<of>\S+)(?: (?P<error>.*))?"
+    r"|run (?P<run>.+)|ran (?P<status>\d{1,3}) (?P<ran>.+)"
+    r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
+)
+
+LOADERS_OWN = (
+    "invalid module format", "Exec format error", "ENOEXEC", "Key was rejected", "Required key not available",
+    "wrong symbol version", "Unknown symbol in module", "insmod exited",
+)  # fmt: skip
+"""insmod's errors that no init of a module is the author of, and its death. (busybox words ENOEXEC and ESRCH itself.)"""
+
+
+class Stage(StrEnum):
+    """What init does with a module, as its markers call it."""
+
+    LOAD = "begin"
+    TWICE = "twice"
+    UNLOAD = "unload"
+
+
+DOING = {Stage.LOAD: "loading", Stage.TWICE: "loading a second time", Stage.UNLOAD: "unloading"}
+_ENDS = {"twice-": Stage.TWICE, "unload-": Stage.UNLOAD}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleLoad:
+    """What became of one module of the initramfs in one stage. path: as in O=. at, last: lines of the console.
+
+    outcome: "ok", "fail", "kept" (it could not be unloaded), or "begun" if nothing followed. error: of insmod or rmmod.
+    """
+
+    path: str
+    at: int
+    last: int
+    outcome: str
+    error: str = ""
+    stage: Stage = Stage.LOAD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramRun:
+    """What became of a user's program. status: its exit status, None if nothing followed."""
+
+    name: str
+    at: int
+    last: int
+    status: int | None = None
+
+
+class Markers:
+    """The markers of one console, as they are read. announced, done: as in lab.evidence.console.ConsoleLog."""
+
+    def __init__(self) -> None:
+        self.announced: int | None = None
+        self.done: tuple[int, int] | None = None
+        self.programs: list[ProgramRun] = []
+        self._loads: dict[Stage, list[ModuleLoad]] = {stage: [] for stage in Stage}
+
+    def take(self, text: str, at: int) -> bool:
+        """Read a line that may hold a marker; return whether it does."""
+        marker = _MARKER.match(text) if MARK in text else None
+        if marker is None:
+            return False
+        if marker["modules"]:
+            self.announced = int(marker["modules"])
+        elif marker["ok"]:
+            self.done = (int(marker["ok"]), int(marker["fail"]))
+        elif marker["run"]:
+            self._program(marker["run"], at, None)
+        elif marker["ran"]:
+            self._program(marker["ran"], at, int(marker["status"]))
+        elif marker["stage"]:
+            self._load(Stage(marker["stage"]), marker["path"], "begun", "", at)
+        else:
+            prefix, _, word = marker["word"].rpartition("-")
+            stage = _ENDS.get(f"{prefix}-", Stage.LOAD)
+            self._load(stage, marker["of"], word, (marker["error"] or "").strip(), at)
+        return True
+
+    def _load(self, stage: Stage, path: str, outcome: str, error: str, at: int) -> None:
+        loads = self._loads[stage]
+        begun = outcome != "begun" and bool(loads) and loads[-1].path == path and loads[-1].outcome == "begun"
+        load = ModuleLoad(path=path, at=at, last=at, outcome=outcome, error=error, stage=stage)
+        if begun:
+            loads[-1] = replace(load, at=loads[-1].at)
+        elif len(loads) < LOADS_LIMIT:
+            loads.append(load)
+
+    def _program(self, name: str, at: int, status: int | None) -> None:
+        begun = status is not None and bool(self.programs) and self.programs[-1].status is None
+        first = self.programs[-1].at if begun else at
+        run = ProgramRun(name=name.strip(), at=first, last=at, status=status)
+        if begun:
+            self.programs[-1] = run
+        elif len(self.programs) < LOADS_LIMIT:
+            self.programs.append(run)
+
+    def of(self, stage: Stage) -> tuple[ModuleLoad, ...]:
+        """Return what became of each module in a stage, in the console's order."""
+        return tuple(self._loads[stage])
+
+
+def in_order(*stages: Iterable[ModuleLoad]) -> list[ModuleLoad]:
+    """Return what was done with modules, by the line where it began."""
+    return sorted((load for stage in stages for load in stage), key=lambda load: load.at)
