@@ -5,18 +5,20 @@ Files are read here, once, within the matrix' folder, and never followed out of 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import yamltext
 from lab.errors import UsageError
-from lab.model import Fragment, Patch
+from lab.model import Fragment, Patch, Program
 from lab.tables import Tables
 from lab.yamltext import Node, Notes, Scalar, quoted
 
 FILE_BYTES_MAX = 1024 * 1024
 ALL_FILES_BYTES_MAX = 16 * 1024 * 1024
+PROGRAM_BYTES_MAX = 64 * 1024 * 1024
 
 # Targets of scripts/kconfig/Makefile that ask nothing. *_defconfig are files of arch/<srcarch>/configs, which only the tree
 # knows; "make:NAME.config" are fragments of kernel/configs and arch/<srcarch>/configs, merged by the kernel's own rule.
@@ -172,6 +174,28 @@ def patch_of(path: Path) -> Patch:
 
 
 # --------------------------------------------------------------------------------------------------------------- files
+
+
+def program(node: Node, around: Surroundings) -> Program | None:
+    """Return a script or a static program beside the matrix, or None after a complaint. It is read again when it is packed."""
+    written = yamltext.text(node, "run", around.notes)
+    path = _contained(node, written, around) if written is not None else None
+    if written is None or path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            data = file.read(PROGRAM_BYTES_MAX + 1)
+    except OSError as error:
+        around.notes.at(node, f"cannot read {quoted(written)}: {error.strerror}")
+        return None
+    if len(data) > PROGRAM_BYTES_MAX:
+        around.notes.at(node, f"{quoted(written)} is larger than {PROGRAM_BYTES_MAX} bytes")
+        return None
+    if not data.startswith((b"#!", b"\x7fELF")):
+        hint = "a script begins with '#!/bin/sh'; a program is linked statically, for the guest's architecture"
+        around.notes.at(node, f"{quoted(written)} is neither a script nor an ELF file", hint=hint)
+        return None
+    return Program(name=path.name, path=str(path), sha256=hashlib.sha256(data).hexdigest())
 
 
 def file_text(node: Node, written: str, around: Surroundings) -> str | None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from lab.matrix.boot import MEMORY_MIB, PER_BOOT, RETRIES
 from lab.matrix.expand import AXES
 from lab.matrix.files import BASES, LAB
 from lab.matrix.read import ENTRIES_MAX, OUTCOMES
 from lab.matrix.repeat import FIRST_FAILURE, REPEAT_MAX
-from lab.matrix.values import JOBS_MAX, MAPPED, MEMORY_MIB, NAME, OURS
-from lab.model import Emulation, Lto, Probe
+from lab.matrix.values import JOBS_MAX, MAPPED, NAME, OURS
+from lab.model import Emulation, Lto, Oops, Probe
 from lab.tables import Tables
 
 Schema = dict[str, Any]
@@ -97,7 +98,11 @@ def _axes(tables: Tables) -> Schema:
     }
     machines = sorted({machine.name for arch in tables.arch.values() for machine in arch.machines})
     variables = {"type": "object", "propertyNames": {"not": {"enum": sorted(OURS)}}, "additionalProperties": TEXT}
-    boot = {"machine": {"enum": machines}, "append": _list(TEXT), "memory_mib": _number(*MEMORY_MIB), "name": NAMED}
+    boot = {
+        "machine": {"enum": machines}, "append": _list(TEXT), "memory_mib": _number(*MEMORY_MIB), "modules": _modules(),
+        "run": {"type": "string", "description": "a script or a static program beside the matrix"},
+        "panic_on_warn": SWITCH, "oops": {"enum": [oops.value for oops in Oops]}, "name": NAMED,
+    }  # fmt: skip
     make = {"variables": variables, "targets": _list({"type": "string"}), "jobs": _number(0, JOBS_MAX), "name": NAMED}
     deadlines = {**dict.fromkeys(("configure_s", "build_s", "boot_s", "silence_s"), seconds), "name": NAMED}
     return {
@@ -127,6 +132,21 @@ def _repeat() -> Schema:
     times = _number(1, REPEAT_MAX)
     mapping = {**_object({"times": times, "until": until, "name": NAMED}), "minProperties": 1}
     return {"anyOf": [times, mapping]}
+
+
+def _modules() -> Schema:
+    parameters = {"type": "object", "propertyNames": {"pattern": "^[A-Za-z0-9_]"}, "additionalProperties": TEXT}
+    return _object(
+        {
+            "only": {**_list(TEXT), "description": "names or patterns of modules; with a slash, of paths"},
+            "skip": _list(TEXT),
+            "parameters": {**parameters, "description": "module: a=1 b=2"},
+            "twice": SWITCH,
+            "unload": SWITCH,
+            "per_boot": _number(*PER_BOOT),
+            "retries": _number(*RETRIES),
+        }
+    )
 
 
 def _names(rows: Iterable[Any]) -> list[str]:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lab import yamltext
-from lab.matrix import files, repeat
+from lab.matrix import boot, files, repeat
 from lab.matrix.expand import AxisValue, Place
 from lab.matrix.files import Surroundings
 from lab.model import (
-    Boot,
     Deadlines,
     DebianSource,
     DirSource,
@@ -28,7 +27,6 @@ from lab.yamltext import Node, Scalar, Sequence, quoted
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._+-]{0,31}")
 JOBS_MAX = 1024
-MEMORY_MIB = (16, 1024 * 1024)
 DEADLINE_S = (1.0, 1_000_000.0)
 
 # Make variables that are the lab's: each is decided by an axis, or the record would not say what was built.
@@ -282,35 +280,6 @@ def _variables(node: Node, around: Surroundings) -> tuple[tuple[str, str], ...] 
     return tuple(pairs) if len(pairs) == len(found) else None
 
 
-def _boot(node: Node, around: Surroundings) -> Typed | None:
-    if isinstance(node, Scalar):
-        value = yamltext.switch(node, "boot", around.notes)
-        return None if value is None else ((Boot(), "on") if value else (None, "off"))
-    notes = around.notes
-    found = yamltext.entries(node, "boot", ("machine", "append", "memory_mib", "name"), notes)
-    if found is None:
-        return None
-    append = yamltext.texts(found["append"][1], "append", notes) if "append" in found else ()
-    machine = _machine(found["machine"][1], around) if "machine" in found else ""
-    memory: int | None = Boot().memory_mib
-    if "memory_mib" in found:
-        memory = yamltext.whole(found["memory_mib"][1], "memory_mib", notes, low=MEMORY_MIB[0], high=MEMORY_MIB[1])
-    if machine is None or append is None or memory is None:
-        return None
-    words = ([machine] if machine else []) + list(append)
-    words += [f"{memory}M"] if memory != Boot().memory_mib else []
-    return Boot(machine=machine, append=append, memory_mib=memory), " ".join(words) or "on"
-
-
-def _machine(node: Node, around: Surroundings) -> str | None:
-    written = yamltext.text(node, "machine", around.notes)
-    known = sorted({machine.name for arch in around.tables.arch.values() for machine in arch.machines})
-    if written is not None and written not in known:
-        around.notes.unknown(node, "machine", written, known, "lab/data/arch.yaml")
-        return None
-    return written
-
-
 def _deadlines(node: Node, around: Surroundings) -> Typed | None:
     keys = ("configure_s", "build_s", "boot_s", "silence_s")
     found = yamltext.entries(node, "deadlines", (*keys, "name"), around.notes)
@@ -336,7 +305,7 @@ def _seconds(node: Node, what: str, around: Surroundings) -> float | None:
 
 _READERS: Mapping[str, Callable[[Node, Surroundings], Typed | None]] = {
     "source": _source, "arch": _arch, "toolchain": _toolchain, "lto": _lto, "emulation": _emulation,
-    "filesystem": _filesystem, "kconfig": _kconfig, "patches": _patches, "make": _make, "boot": _boot,
+    "filesystem": _filesystem, "kconfig": _kconfig, "patches": _patches, "make": _make, "boot": boot.value,
     "repeat": repeat.value, "deadlines": _deadlines, "ccache": _ccache, "probe": _probe,
 }  # fmt: skip
 MAPPED = frozenset({"source", "kconfig", "patches", "make", "boot", "deadlines", "repeat"})

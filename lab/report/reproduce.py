@@ -1,4 +1,4 @@
-"""`reproduce.sh`: one attempt as a shell script that needs sh, docker and root, and nothing of the lab.
+"""`reproduce.sh`: an attempt, or a boot of a kernel that was given, as a shell script that needs nothing of the lab.
 
 Everything of the record reaches the script as a single-quoted word, as a comment cleaned of control characters or inside a
 here-document with a quoted delimiter that no line of it has: no text of a stranger is ever read by the shell.
@@ -94,12 +94,27 @@ class ContainerRecipe(TypedDict):
     tmp_mib: int
 
 
+class ProgramRecipe(TypedDict):
+    """A user's program; the file `program` beside the script. name: for people."""
+
+    name: str
+    sha256: str
+
+
+class RunRecipe(TypedDict):
+    """One boot. modules: the text of init's list of modules. argv: of qemu."""
+
+    modules: str
+    argv: Sequence[str]
+
+
 class BootRecipe(TypedDict):
     """How the kernel was booted. step: paths in it are /boot-in/kernel and /boot-in/initramfs.
 
     guest: the image whose /bin/busybox is the guest's. kernel: relative to O=. init: text of the initramfs' script;
     applets: names of busybox that it needs. kvm: under KVM. device_trees: relative to O=, the first that is there becomes
-    /boot-in/machine.dtb.
+    /boot-in/machine.dtb. options: text of what init is to do besides. runs: the boots that were made; without them, the step
+    with all modules. modprobe, on_demand: the texts of that script and of its list.
     """
 
     image: ImageRecipe
@@ -111,6 +126,44 @@ class BootRecipe(TypedDict):
     applets: Sequence[str]
     kvm: bool
     device_trees: NotRequired[Sequence[str]]
+    options: NotRequired[str]
+    modprobe: NotRequired[str]
+    on_demand: NotRequired[str]
+    program: NotRequired[ProgramRecipe | None]
+    runs: NotRequired[Sequence[RunRecipe]]
+
+
+class PackageRecipe(TypedDict):
+    """A package file. path: where it lay."""
+
+    path: str
+    sha256: str
+
+
+class KernelRecipe(TypedDict):
+    """A kernel that somebody gave. folder: where it lies; packages: what it was unpacked from, () if it was not.
+
+    image, device_tree: below the folder, "" if the machine needs no tree. unpacked: whether qemu is given what the image holds,
+    and not the image itself. modules: a line each, path, tab, and file below the folder.
+    """
+
+    release: str
+    arch: str
+    folder: str
+    packages: Sequence[PackageRecipe]
+    image: str
+    image_sha256: str
+    unpacked: bool
+    device_tree: str
+    modules: str
+
+
+class GivenRecipe(TypedDict):
+    """The keys of a record of `lab boot` that boot_script() reads; boot.runs are the boots that were made."""
+
+    lab_version: str
+    kernel: KernelRecipe
+    boot: BootRecipe
 
 
 class Recipe(TypedDict):
@@ -135,6 +188,16 @@ class Recipe(TypedDict):
 
 def script(record: Mapping[str, Any]) -> str:
     """Return the script that does again what a record (see Recipe) says; a KeyError names what the record lacks."""
+    wanted = {name: record[name] for name in Recipe.__annotations__}
+    return _rendered("reproduce.sh.j2", **wanted, tools=record.get("tools"), compiler_cache=_has_cache(record["steps"]))
+
+
+def boot_script(record: Mapping[str, Any]) -> str:
+    """Return the script that boots again what a record (see GivenRecipe) says; a KeyError names what the record lacks."""
+    return _rendered("boot.sh.j2", **{name: record[name] for name in GivenRecipe.__annotations__})
+
+
+def _rendered(template: str, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -144,10 +207,7 @@ def script(record: Mapping[str, Any]) -> str:
         autoescape=False,
     )
     environment.filters |= {"q": quoted, "words": words, "comment": comment, "heredoc": heredoc, "file": file_name}
-    wanted = {name: record[name] for name in Recipe.__annotations__}
-    return environment.get_template("reproduce.sh.j2").render(
-        **wanted, tools=record.get("tools"), compiler_cache=_has_cache(record["steps"])
-    )
+    return environment.get_template(template).render(**values)
 
 
 def quoted(value: object) -> str:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab import checks, kbuild
-from lab.boot import initramfs, machine
+from lab.boot import machine
 from lab.environment import emulation, writes
 from lab.environment.engine import Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
-from lab.errors import EnvironmentFault, LabError, Untestable
+from lab.errors import EnvironmentFault, LabError
 from lab.events import JobProgress
-from lab.evidence import mtimes, qmp, remake
+from lab.evidence import bootable, mtimes, packing, qmp, remake
+from lab.evidence.boots import is_boot
 from lab.evidence.bundle import Evidence, pack
 from lab.model import AttemptResult, Cell, Ending, Finding, Outcome, Probe, Severity, Span, Step, StepResult
 from lab.report import reproduce
 from lab.results import store, verdict
 from lab.use import guest as guests
-from lab.use import lines
+from lab.use import lines, shards
 from lab.use import record as records
 from lab.use.bench import Bench, Inputs, give_to_build, laid_out
 
@@ -143,9 +143,14 @@ class Attempt:
             written["tools"] = records.image_recipe(images[self.inputs.tools.name], self.inputs.tools)
         self.facts |= {"granularity_ns": granularity.effective_ns, "kernel": self.inputs.tree.version}
         store.write(self.folder / "record.json", written)
-        script = self.folder / "reproduce.sh"
-        script.write_text(reproduce.script(written))
-        script.chmod(0o755)
+        self.record = written
+        self._write_script()
+
+    def _write_script(self) -> None:
+        """Let reproduce.sh appear, of the record as it is now."""
+        with packing.appearing(self.folder / "reproduce.sh") as file:
+            file.write(reproduce.script(self.record).encode())
+        (self.folder / "reproduce.sh").chmod(0o755)
 
     def build(self, place: Scratch) -> bool:
         """Configure and build in the container; True if there is a kernel. Everything is packed, also after a failure."""
@@ -237,39 +242,42 @@ class Attempt:
     # ---------------------------------------------------------------------------------------------------------- boot
 
     def boot(self, place: Scratch) -> None:
-        """Boot what was built with all its modules; the console becomes console.txt."""
+        """Boot what was built with its modules, in as many boots as they need: console.txt, console-2.txt, …"""
         kernel = place.out / self.arch.image_path
         if self.guest is None or not kernel.is_file():
             return  # the check says that there is no console
-        modules = [
-            initramfs.ModuleFile(path=module.path, data=module.file, depends=module.depends)
-            for module in Evidence(self.folder).modules
-            if module.file is not None
-        ]
-        tree = self._device_tree(place.out)
-        order = guests.lay_out(
-            self.bench, self.guest, kernel, modules, place.folder, tree, system_map=place.out / "System.map"
-        )
-        self.facts |= {"accel": self.bench.accel.value, "modules": [one.path for one in order]}
-        progress = self._progress(self.guest.step)
-        self._keep(guests.run(self.bench, self.guest, place.folder, self.folder, owner=place.owner, on_line=progress))
+        files, missing = bootable.modules_of(Evidence(self.folder))
+        modules = shards.module_files(files)
+        wanted = self.guest.boot.modules
+        chosen = shards.selected(modules, wanted)
+        self.facts |= {"accel": self.bench.accel.value, "modules": [one.path for one in chosen]}
+        tree = guests.device_tree(self.guest.machine, place.out)
+        self._keep_inputs(kernel, tree)
+        crew = shards.Crew(
+            bench=self.bench, guest=self.guest, kernel=kernel, device_tree=tree, system_map=place.out / "System.map",
+            scratch=place.folder, folder=self.folder, run=lambda guest: self._run_guest(guest, place),
+            asked=guests.on_demand(self.bench, modules),
+        )  # fmt: skip
+        plan = shards.boot_all(crew, modules, chosen, wanted, missing)
         told = qmp.read(self.folder / machine.QMP_LOG, self.folder / machine.QEMU_LOG)
-        self.facts |= {"qemu": told.version, "guest_ended": told.shutdown}
+        self.facts |= {"qemu": told.version, "guest_ended": told.shutdown, "boots": len(plan.boots)}
+        self.record["boot"] = records.booted(self.record["boot"], self.folder, plan, self.steps, crew.asked)
+        self._write_script()  # what was booted, and not only what was meant to be
 
-    def _device_tree(self, out: Path) -> Path | None:
-        """Return the device tree that the machine needs from the build, kept as evidence; None if it needs none."""
+    def _keep_inputs(self, kernel: Path, tree: Path | None) -> None:
+        """Keep what is booted as evidence, so that it can be booted again."""
         assert self.guest is not None, "there is a machine"
-        wanted = self.guest.machine.device_tree
-        found = next((out / path for path in wanted if (out / path).is_file()), None)
-        if found is not None:
-            shutil.copyfile(found, self.folder / machine.DEVICE_TREE)
-        elif wanted:
-            raise Untestable(
-                f"machine {self.guest.machine.name!r} needs a device tree, and the build made none",
-                facts=tuple(("looked for", path) for path in wanted),
-                hint="the configuration must have the board (docs/matrix.md, boot)",
-            )
-        return found
+        packing.copy(kernel, self.folder / bootable.KERNEL, packed=True)
+        if tree is not None:
+            packing.copy(tree, self.folder / machine.DEVICE_TREE)
+        if self.guest.tasks.program is not None:
+            (self.folder / "program").write_bytes(self.guest.tasks.program[1])
+
+    def _run_guest(self, guest: guests.Guest, place: Scratch) -> StepResult:
+        progress = self._progress(guest.step)
+        result = guests.run(self.bench, guest, place.folder, self.folder, owner=place.owner, on_line=progress)
+        self._keep(result)
+        return result
 
     def _guest(self) -> guests.Guest | None:
         if self.cell.boot is None:
@@ -350,7 +358,7 @@ def _judged(attempt: Attempt) -> AttemptResult:
     evidence = Evidence(attempt.folder)
     findings, not_applicable = checks.judge(evidence)
     told = (*attempt.findings, *findings)
-    booted = any(step.name == "boot" for step in attempt.steps) and _init_said_done(told)
+    booted = any(is_boot(step.name) for step in attempt.steps) and shards.ended_well(told)
     outcome, reason = verdict.attempt_outcome(
         told, not_applicable, attempt.steps, boot_expected=attempt.cell.boot is not None, booted=booted
     )
@@ -359,11 +367,6 @@ def _judged(attempt: Attempt) -> AttemptResult:
     return AttemptResult(
         number=attempt.number, outcome=outcome, reason=reason, findings=told, not_applicable=not_applicable
     )
-
-
-def _init_said_done(findings: Iterable[Finding]) -> bool:
-    """Whether the boot check saw our init end: it says so itself, with the results of each module."""
-    return any(finding.id == "boot.modules" and finding.data.get("done") for finding in findings)
 
 
 def _config_finding(lost: tuple[kbuild.NotHonoured, ...]) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from lab import __version__, kbuild
@@ -13,17 +14,23 @@ from lab.environment.engine import Place
 from lab.environment.filesystem import Granularity
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
-from lab.model import Cell, DebianSource, DirSource, GitSource, Step
+from lab.evidence import boots
+from lab.evidence.boots import Plan
+from lab.model import Cell, DebianSource, DirSource, GitSource, Program, Step, StepResult
 from lab.report.reproduce import (
     BootRecipe,
     ContainerRecipe,
     FilesystemRecipe,
     ImageRecipe,
+    ProgramRecipe,
+    RunRecipe,
     SourceRecipe,
     StepRecipe,
     TextFile,
 )
 from lab.tables import Filesystem, FilesystemKind, Image
+
+QEMU_MIB = 1024  # of a container, beside the guest's memory
 
 
 def image_recipe(row: Image, built: BuiltImage) -> ImageRecipe:
@@ -50,6 +57,8 @@ def boot_recipe(
     init: str,
     kvm: bool,
     device_trees: tuple[str, ...] = (),
+    options: str = "",
+    program: Program | None = None,
 ) -> BootRecipe:
     """Return how the kernel is booted."""
     return BootRecipe(
@@ -62,7 +71,21 @@ def boot_recipe(
         applets=initramfs.APPLETS,
         kvm=kvm,
         device_trees=device_trees,
+        options=options,
+        program=ProgramRecipe(name=program.name, sha256=program.sha256) if program else None,
     )
+
+
+def booted(
+    boot: BootRecipe, folder: Path, plan: Plan, results: Iterable[StepResult], asked: initramfs.OnDemand
+) -> BootRecipe:
+    """Return the recipe with the boots that were made: what each loaded, as init was given it, and qemu's command line."""
+    argv = {result.name: result.argv for result in results}
+    lists = {one.step: folder / boots.numbered(boots.LIST, at) for at, one in enumerate(plan.boots, start=1)}
+    runs = [RunRecipe(modules=file.read_text(), argv=argv[step]) for step, file in lists.items() if step in argv]
+    memory_mib = max((boot["container"]["memory_mib"], *(one.memory_mib + QEMU_MIB for one in plan.boots)))
+    made: BootRecipe = {**boot, "container": {**boot["container"], "memory_mib": memory_mib}, "runs": runs}
+    return {**made, "modprobe": asked.script, "on_demand": asked.lines()} if asked.modules else made
 
 
 def record(

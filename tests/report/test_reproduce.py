@@ -1,4 +1,5 @@
 import copy
+import hashlib
 import os
 import shutil
 import subprocess
@@ -79,6 +80,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "coarse": {"filesystem": COARSE},
     "tarball, tmpfs": {"source": TARBALL, "filesystem": TMPFS},
+    "several boots": {
+        "boot": {
+            **RECORD["boot"],
+            "options": "twice\nunload\n",
+            "runs": [{"modules": "a/a.ko\tx=1\n", "argv": ["qemu", "1"]}, {"modules": "", "argv": ["qemu", "2"]}],
+        }
+    },
     "not booted, no fragments": {"boot": None, "kconfig": []},
 }
 
@@ -275,6 +283,29 @@ def test_the_kernel_is_booted_with_its_deadline(world):
     )
 
 
+def test_each_boot_that_was_made_is_made_again_with_its_own_modules(world):
+    done = world.run(made(**VARIANTS["several boots"]))
+    assert done.returncode == 0, done.stderr
+    assert [words[-2:] for words in world.containers() if "qemu" in words] == [["qemu", "1"], ["qemu", "2"]]
+    assert (world.work / "lab/options").read_text() == "twice\nunload\n"
+    assert sorted(path.name for path in world.work.glob("console*.txt")) == ["console-2.txt", "console.txt"]
+    # the list of the second boot is what the last packing saw
+    assert (world.work / "lab/modules.list").read_text() == ""
+
+
+def test_a_users_program_is_taken_from_beside_the_script_and_must_be_the_same(world):
+    program = world.folder / "program"
+    program.write_text("#!/bin/sh\n")
+    boot = {**RECORD["boot"], "program": {"name": "t.sh", "sha256": hashlib.sha256(program.read_bytes()).hexdigest()}}
+    done = world.run(made(boot=boot), PROGRAM=str(program))
+    assert done.returncode == 0, done.stderr
+    assert (world.work / "lab/program").read_text() == "#!/bin/sh\n"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    done = world.run(made(boot=boot), PROGRAM=str(program))
+    assert done.returncode == 1
+    assert "is not the program of the record" in done.stderr
+
+
 def test_the_guests_busybox_comes_from_its_own_image(world):
     world.run(made())
     assert (world.work / "lab/busybox").read_text() == "container of sha256:89ab:/bin/busybox\n"
@@ -302,7 +333,7 @@ def test_hostile_words_of_a_record_stay_words(world):
     record["kconfig"][0] = {"name": HOSTILE, "text": HOSTILE}
     record["steps"][1]["argv"].append(HOSTILE)
     record["steps"][1]["environment"].append(["X", HOSTILE])
-    record["boot"]["init"] = HOSTILE
+    record["boot"]["init"] = record["boot"]["options"] = HOSTILE
     done = world.run(reproduce.script(record))
     assert done.returncode == 0, done.stderr
     assert not list(world.folder.rglob("pwned"))
