@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import attempts, decoding, groups, trials
+from lab.cli import attempts, boots, decoding, groups, trials
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -51,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(groups.images, name="image")
 app.add_typer(groups.sources, name="source")
+app.command("boot")(boots.boot_command)
 app.command("decode")(decoding.decode_command)
 
 

@@ -14,7 +14,7 @@ from lab.environment import engine as engines
 from lab.environment.cache import Holds
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
-from lab.events import CellJudged, JobProgress, Note, Sink
+from lab.events import CellJudged, JobProgress, Sink
 from lab.model import AttemptResult, Cell, Emulation, Result
 from lab.plan import jobs as plan
 from lab.plan.jobs import AttemptWork, ImageWork, Job, JobKind, PatchedWork, SourceWork
@@ -22,7 +22,7 @@ from lab.plan.schedule import Ended, work_off
 from lab.plan.statistics import enough
 from lab.results import store, verdict
 from lab.settings import Settings
-from lab.tables import Arch, Purpose, Tables
+from lab.tables import Purpose, Tables
 from lab.use import attempt, doctor
 from lab.use.bench import Bench, Inputs
 from lab.use.obstacles import lacking, obstacles, to_be_looked_at
@@ -235,17 +235,11 @@ class Crew:
         """Decide once for each architecture how guests run; KVM only where the probe guest was seen to run."""
         with self._lock:
             if cell.boot and cell.arch not in self._accel:
-                self._accel[cell.arch] = self._chosen(self._tables.arch[cell.arch], self._images_of(cell)[1])
+                arch, image = self._tables.arch[cell.arch], self._images[self._images_of(cell)[1]]
+                self._accel[cell.arch] = doctor.acceleration(
+                    self._wanted_accel, arch, image.id, self._engine, self._settings, self._sink
+                )
             return self._accel.get(cell.arch, Accel.TCG)
-
-    def _chosen(self, arch: Arch, boot_image: str) -> Accel:
-        """Return what was asked for, or with "auto" KVM if it works; a foreign architecture never runs under KVM."""
-        if self._wanted_accel != "auto":
-            wanted = Accel(self._wanted_accel)
-            return wanted if arch.uname_machine == os.uname().machine else Accel.TCG
-        works, why = doctor.kvm_works(self._engine, self._images[boot_image].id, self._settings, arch)
-        self._sink(Note(at_s=time.time(), text=f"{arch.name} guests run under {'KVM' if works else 'TCG'}: {why}"))
-        return Accel.KVM if works else Accel.TCG
 
 
 def prepared(

@@ -87,6 +87,18 @@ def kvm_works(engine: Engine, boot_image: str, settings: Settings, arch: Arch) -
     return False, ": ".join([how, *(line.strip() for line in said.splitlines() if line.strip())][:2])
 
 
+def acceleration(asked: str, arch: Arch, qemu: str, engine: Engine, settings: Settings, sink: Sink) -> machine.Accel:
+    """Return what was asked for, or with "auto" KVM if it works; a foreign architecture never runs under KVM.
+
+    qemu: id of the image that boots.
+    """
+    if asked != "auto":
+        return machine.Accel(asked) if arch.uname_machine == os.uname().machine else machine.Accel.TCG
+    works, why = kvm_works(engine, qemu, settings, arch)
+    sink(Note(at_s=time.time(), text=f"{arch.name} guests run under {'KVM' if works else 'TCG'}: {why}"))
+    return machine.Accel.KVM if works else machine.Accel.TCG
+
+
 def filesystems(engine: Engine, settings: Settings, tables: Tables) -> Capability:
     """Mount every row of the filesystems, and say which of them mount here; a row whose image is not built is not tried."""
     name = tables.mount_image(os.uname().machine)
