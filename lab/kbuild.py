@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lab.errors import UsageError
-from lab.model import Cell, Emulation, Fragment, Lto, Step
+from lab.model import Amplify, Cell, Emulation, Fragment, Lto, Step
 from lab.tables import Arch, Toolchain, ToolchainFamily
 
 SOURCE = "/src"
@@ -26,6 +26,10 @@ CCACHE = "/ccache"
 BIN = f"{LAB}/bin"  # wrappers, first in PATH
 KCONFIG = f"{LAB}/kconfig"  # files of kconfig_files()
 KALLSYMS = f"{OUT}/.lab-kallsyms"  # where the cmp wrapper keeps the kallsyms passes
+AMPLIFY = f"{LAB}/amplify"  # wrappers of a cell that makes races likelier, before BIN
+AMPLIFIED = f"{OUT}/.lab-amplified"  # where these note what they did
+LOAD = "lab-load"
+COMPILER = "compiler"  # in Amplify: what CC starts
 
 BUILD_LOG = "build.txt"  # of configure and make: one story, in order
 REMAKE_LOG = "remake.txt"
@@ -95,15 +99,42 @@ def configure_steps(
 
 
 def build_step(cell: Cell, arch: Arch, toolchain: Toolchain, *, jobs: int, cache: CompilerCache | None = None) -> Step:
-    """Return the Step that builds. jobs: for -j. cache: only looked at if the cell has a compiler cache."""
+    """Return the Step that builds. jobs: for -j. cache: only looked at if the cell has a compiler cache.
+
+    It is the only one that is amplified.
+    """
+    busy = (f"{AMPLIFY}/{LOAD}", str(cell.amplify.load)) if cell.amplify.load else ()
+    environment = dict(_environment(cell, cache or CompilerCache()))
+    if cell.amplify:
+        environment |= {"PATH": f"{AMPLIFY}:{environment['PATH']}", "LAB_AMPLIFIED": AMPLIFIED}
     return Step(
         name="build",
-        argv=make_line(cell, arch, toolchain, jobs=jobs, targets=cell.make.targets, keep_going=True),
+        argv=(*busy, *make_line(cell, arch, toolchain, jobs=jobs, targets=cell.make.targets, keep_going=True)),
         workdir=OUT,
         deadline_s=cell.deadlines.build_s,
         log=BUILD_LOG,
-        environment=_environment(cell, cache or CompilerCache()),
+        environment=tuple(sorted(environment.items())),
     )
+
+
+def amplified(cell: Cell, arch: Arch, toolchain: Toolchain) -> Amplify:
+    """Return what makes races likelier, with the name of a program in place of COMPILER."""
+    real = "ccache" if cell.ccache else _compiler(cell, arch, toolchain)
+    slow = tuple((real if tool == COMPILER else tool, seconds) for tool, seconds in cell.amplify.slow)
+    align = tuple((real if tool == COMPILER else tool, text) for tool, text in cell.amplify.align)
+    return replace(cell.amplify, slow=slow, align=align)
+
+
+def amplify_rules(wanted: Amplify) -> str:
+    """Return the text that lab/data/bin/amplify reads. wanted: amplified(), whose texts are of one line."""
+    slow = [f"slow {tool} {seconds:g}\n" for tool, seconds in wanted.slow]
+    return "".join([*slow, *(f"align {tool} {text}\n" for tool, text in wanted.align)])
+
+
+def amplify_names(wanted: Amplify) -> tuple[str, ...]:
+    """Return the names under which that script stands in AMPLIFY."""
+    tools = dict.fromkeys(tool for tool, _ in (*wanted.slow, *wanted.align))
+    return (*tools, *((LOAD,) if wanted.load else ()))
 
 
 def remake_step(cell: Cell, arch: Arch, toolchain: Toolchain, *, jobs: int, cache: CompilerCache | None = None) -> Step:
@@ -113,7 +144,7 @@ def remake_step(cell: Cell, arch: Arch, toolchain: Toolchain, *, jobs: int, cach
     stay the same. GNU make's own --debug=b names every target that depends on FORCE, which are nearly all.
     Source: scripts/Kbuild.include, "why - tell why a target got built".
     """
-    talking = replace(cell, make=replace(cell.make, variables=(*cell.make.variables, ("V", "2"))))
+    talking = replace(cell, make=replace(cell.make, variables=(*cell.make.variables, ("V", "2"))), amplify=Amplify())
     step = build_step(talking, arch, toolchain, jobs=jobs, cache=cache)
     return replace(step, name="remake", log=REMAKE_LOG)
 

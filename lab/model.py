@@ -255,6 +255,29 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Amplify:
+    """What makes races likelier while a cell is built; nothing by default. What such a build shows is no natural rate.
+
+    load: so many busy processes beside make. slow: (tool, seconds by which it begins later). align: (tool, text): if one of
+    its arguments contains the text, it begins with a whole second. tool: a program of PATH; "compiler" is what CC starts.
+    """
+
+    load: int = 0
+    slow: tuple[tuple[str, float], ...] = ()
+    align: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.load or self.slow or self.align)
+
+    def words(self) -> str:
+        """Return it in one line, "" for nothing: "load=4 slow=touch:0.3s align=compiler:mcb-core.c"."""
+        load = [f"load={self.load}"] if self.load else []
+        slow = [f"slow={tool}:{seconds:g}s" for tool, seconds in self.slow]
+        return " ".join([*load, *slow, *(f"align={tool}:{text}" for tool, text in self.align)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
     """How the kernel is booted. machine: row of the architecture's machines, "" its first. append: kernel parameters.
 
@@ -321,6 +344,7 @@ class Cell:
     impossible: str = ""
     probe: Probe = Probe.NONE
     until: Until | None = None
+    amplify: Amplify = Amplify()
 
 
 # ------------------------------------------------------------------------------------------------------- what is run
@@ -442,7 +466,7 @@ class Result:
     findings: those beside the attempts' own: what kept the lab from executing them. untestable: ERROR, but only because the
     cell cannot be judged here (exit code 125). rate: of failures among the judged attempts, None for a cell that was to be
     executed once. rates: of each fault that decides, most frequent first. differences: what failing attempts had that others
-    had not, one line each, most telling first.
+    had not, one line each, most telling first. amplified: what made races likelier (Amplify.words()), "" if nothing did.
     """
 
     cell: str
@@ -455,6 +479,7 @@ class Result:
     rate: Rate | None = None
     rates: tuple[FindingRate, ...] = ()
     differences: tuple[str, ...] = ()
+    amplified: str = ""
 
     @property
     def flaky(self) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from lab import kbuild, tables
 from lab.errors import UsageError
 from lab.kbuild import CompilerCache, NotHonoured, not_honoured
-from lab.model import Cell, Deadlines, DirSource, Emulation, Fragment, Lto, Make
+from lab.model import Amplify, Cell, Deadlines, DirSource, Emulation, Fragment, Lto, Make, Probe
 from lab.tables import ToolchainFamily
 
 REPOSITORY = Path(__file__).parents[1]
@@ -191,6 +191,38 @@ def test_a_native_build_has_no_cross_prefix():
 
 def test_the_labs_wrappers_come_first_in_path():
     assert dict(build(CELL).environment)["PATH"].split(":")[0] == kbuild.BIN
+
+
+AMPLIFY = Amplify(load=3, slow=(("touch", 0.3), ("compiler", 1.0)), align=(("compiler", "a b*.c"),))
+
+
+def test_only_the_build_is_amplified_neither_its_configuration_nor_a_second_make():
+    cell = replace(CELL, amplify=AMPLIFY, probe=Probe.REMAKE)
+    amplified = build(cell)
+    assert amplified.argv == (f"{kbuild.AMPLIFY}/lab-load", "3", *build(CELL).argv)
+    environment = dict(amplified.environment)
+    assert environment["PATH"].split(":")[:2] == [kbuild.AMPLIFY, kbuild.BIN]
+    assert environment["LAB_AMPLIFIED"] == kbuild.AMPLIFIED
+    again = kbuild.remake_step(cell, ARCH, GCC, jobs=2)
+    assert steps(cell) == steps(CELL)
+    assert again == kbuild.remake_step(CELL, ARCH, GCC, jobs=2)
+
+
+def test_a_slowed_tool_needs_no_load_and_a_natural_build_nothing_at_all():
+    slowed = build(replace(CELL, amplify=replace(AMPLIFY, load=0)))
+    assert slowed.argv == build(CELL).argv
+    assert "LAB_AMPLIFIED" not in dict(build(CELL).environment)
+    assert kbuild.AMPLIFY not in dict(build(CELL).environment)["PATH"]
+
+
+@pytest.mark.parametrize(("ccache", "compiler"), [(True, "ccache"), (False, "gcc-12")])
+def test_the_compiler_is_what_cc_starts(ccache, compiler):
+    cell = replace(CELL, amplify=AMPLIFY, ccache=ccache)
+    wanted = kbuild.amplified(cell, ARCH, GCC)
+    assert kbuild.amplify_rules(wanted) == f"slow touch 0.3\nslow {compiler} 1\nalign {compiler} a b*.c\n"
+    assert kbuild.amplify_names(wanted) == ("touch", compiler, "lab-load")
+    made = next(word for word in build(cell).argv if word.startswith("CC="))
+    assert made.removeprefix("CC=").split()[0] == compiler
 
 
 def test_each_kind_of_step_has_its_deadline():

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from lab.evidence import autoksyms, livepatch, objects
+from lab.evidence import amplified, autoksyms, livepatch, objects
 from lab.evidence.commands import Command
 from lab.evidence.elf import UnreadableError
 from lab.evidence.text import opened, text_of
@@ -27,6 +27,7 @@ _COPIES = {
     "System.map": "System.map",
     "modules.order": "modules.order",
     autoksyms.LIST: "autoksyms.h",
+    amplified.IN_OUTPUT: amplified.NOTES,
 }
 _KALLSYMS_MAP = re.compile(r"\.tmp_System\.map|\.tmp_vmlinux(?:\.kallsyms)?\d\.syms")
 KEPT_PASSES = ".lab-kallsyms/"

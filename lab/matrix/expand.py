@@ -15,11 +15,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lab.errors import MatrixError
-from lab.model import Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make, Patch, Probe, Repeat
+from lab.model import Amplify, Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make, Probe, Repeat
 
 CELLS_MAX = 20_000
 MATCHES_MAX = 2_000_000  # combinations times entries of include, exclude and expect: some seconds
@@ -29,7 +29,7 @@ PART_MAX = 32
 # Every axis, in the order of docs/matrix.md, Cell.axes and the parts of an id.
 AXES = (
     "arch", "toolchain", "lto", "emulation", "source", "filesystem", "kconfig", "patches", "make", "boot", "repeat",
-    "deadlines", "ccache", "probe",
+    "deadlines", "ccache", "probe", "amplify",
 )  # fmt: skip
 ALWAYS_IN_ID = ("arch", "toolchain", "filesystem")
 DECIDING = (
@@ -58,7 +58,7 @@ class AxisValue:
     """One value of one axis. Two are the same if their typed values are; text and name are for people.
 
     value: Source, str (arch, toolchain, filesystem: the row's canonical name), Lto, Emulation, tuple[Fragment, ...],
-    tuple[Patch, ...], Make, Boot or None, Repeat, Deadlines, bool (ccache), Probe.
+    tuple[Patch, ...], Make, Boot or None, Repeat, Deadlines, bool (ccache), Probe, Amplify.
     """
 
     axis: str
@@ -123,6 +123,7 @@ BUILT_IN: Mapping[str, AxisValue] = {
         AxisValue(axis="deadlines", value=Deadlines(), text="default"),
         AxisValue(axis="ccache", value=True, text="on"),
         AxisValue(axis="probe", value=Probe.NONE, text="none"),
+        AxisValue(axis="amplify", value=Amplify(), text="none"),
     )
 }
 
@@ -306,14 +307,15 @@ def cell_ids(matrix: Matrix, decided: list[Combination]) -> list[str]:
     ids = [_joined(one, usual) for one in decided]
     written = [" ".join(one[axis].text for axis in AXES) for one in decided]
     meant = [_identity(one, digests) for one in decided]
-    ids = [_hashed(text, written[index]) if len(text) > ID_MAX else text for index, text in enumerate(ids)]
+    ids = [hashed(text, written[index]) if len(text) > ID_MAX else text for index, text in enumerate(ids)]
     for distinction in (written, meant):
         often = Counter(ids)
-        ids = [_hashed(text, distinction[index]) if often[text] > 1 else text for index, text in enumerate(ids)]
+        ids = [hashed(text, distinction[index]) if often[text] > 1 else text for index, text in enumerate(ids)]
     return ids
 
 
-def _hashed(text: str, distinction: str) -> str:
+def hashed(text: str, distinction: str) -> str:
+    """Return an id that says of which of several it is, and is short enough."""
     digest = hashlib.sha256(distinction.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{text[: ID_MAX - 9]}-{digest[:8]}"
 
@@ -324,10 +326,10 @@ def _identity(one: Combination, digests: dict[int, str]) -> str:
 
 def _joined(one: Combination, usual: dict[str, Any]) -> str:
     telling = [axis for axis in AXES if axis in ALWAYS_IN_ID or axis not in usual or one[axis].value != usual[axis]]
-    return "-".join(_part(one[axis]) for axis in telling)
+    return "-".join(part(one[axis]) for axis in telling)
 
 
-def _part(value: AxisValue) -> str:
+def part(value: AxisValue) -> str:
     """Return a value as a part of an id: [a-z0-9._+-], at most PART_MAX, starting with a letter or digit."""
     text = value.name or _unnamed(value)
     safe = re.sub(r"[^a-z0-9._+]+", "-", text.lower()).strip("-._+") or "x"
@@ -368,21 +370,7 @@ def _cell(cell_id: str, one: Combination, expectation: Expectation | None, impos
         axes=tuple((axis, one[axis].shown) for axis in AXES),
         impossible=impossible,
         probe=one["probe"].value,
-    )
-
-
-def with_patches(cell: Cell, patches: tuple[Patch, ...]) -> Cell:
-    """Return the cell with further patches on top, under an id of its own. Nothing is expected of it."""
-    name = "+".join(patch.name for patch in patches)
-    cell_id = f"{cell.id}-with-{_part(AxisValue(axis='patches', value=patches, text=name, name=name))}"
-    before = dict(cell.axes).get("patches", "none")
-    shown = f"{before} + {name}" if cell.patches else name
-    return replace(
-        cell,
-        id=_hashed(cell_id, repr(patches)) if len(cell_id) > ID_MAX else cell_id,
-        patches=(*cell.patches, *patches),
-        expect=None,
-        axes=tuple((axis, shown if axis == "patches" else text) for axis, text in cell.axes),
+        amplify=one["amplify"].value,
     )
 
 
@@ -393,7 +381,7 @@ def cell_key(cell: Cell) -> str:
     """Return 64 hex digits over all that decides the build, and nothing else: neither the id nor people's names for
     things, nor what happens to the kernel afterwards (boot, repeat, deadlines, probe, expect).
 
-    -j and ccache are in it: they decide when files are written, and that is what is tested here.
+    -j, ccache and amplify are in it: they decide when files are written, and that is what is tested here.
     Not promised: the content of a DirSource; its path stands for it.
     """
     parts = {
@@ -403,5 +391,6 @@ def cell_key(cell: Cell) -> str:
         "patches": [patch.text for patch in cell.patches],
         "make": asdict(cell.make),
         "ccache": cell.ccache,
+        "amplify": asdict(cell.amplify),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

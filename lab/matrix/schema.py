@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from lab.matrix.amplify import LOAD_MAX, NONE, TEXT_MAX, TOOL, TOOLS_MAX
 from lab.matrix.boot import MEMORY_MIB, PER_BOOT, RETRIES
 from lab.matrix.expand import AXES
 from lab.matrix.files import BASES, LAB
@@ -120,7 +121,20 @@ def _axes(tables: Tables) -> Schema:
         "deadlines": _object(deadlines),
         "ccache": SWITCH,
         "probe": {"enum": [probe.value for probe in Probe]},
+        "amplify": _amplify(),
     }
+
+
+def _amplify() -> Schema:
+    def by_tool(item: Schema) -> Schema:
+        names = {"propertyNames": {"pattern": f"^{TOOL.pattern}$"}, "minProperties": 1, "maxProperties": TOOLS_MAX}
+        return {"type": "object", **names, "additionalProperties": item}
+
+    seconds = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 10}, {"type": "string"}]}
+    text = {**TEXT, "maxLength": TEXT_MAX}
+    ways = {"load": _number(1, LOAD_MAX), "slow": by_tool(seconds), "align": by_tool(text), "name": NAMED}
+    needed = {"anyOf": [{"required": [one]} for one in ("load", "slow", "align")]}
+    return {"anyOf": [{"enum": [NONE]}, {**_object(ways), **needed}]}
 
 
 def _repeat() -> Schema:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lab import yamltext
-from lab.matrix import boot, files, repeat
+from lab.matrix import amplify, boot, files, repeat
 from lab.matrix.expand import AxisValue, Place
 from lab.matrix.files import Surroundings
 from lab.model import (
@@ -307,6 +307,7 @@ _READERS: Mapping[str, Callable[[Node, Surroundings], Typed | None]] = {
     "source": _source, "arch": _arch, "toolchain": _toolchain, "lto": _lto, "emulation": _emulation,
     "filesystem": _filesystem, "kconfig": _kconfig, "patches": _patches, "make": _make, "boot": boot.value,
     "repeat": repeat.value, "deadlines": _deadlines, "ccache": _ccache, "probe": _probe,
+    "amplify": amplify.value,
 }  # fmt: skip
-MAPPED = frozenset({"source", "kconfig", "patches", "make", "boot", "deadlines", "repeat"})
+MAPPED = frozenset({"source", "kconfig", "patches", "make", "boot", "deadlines", "repeat", "amplify"})
 """The axes whose values may be mappings, and so may have a name."""

@@ -100,7 +100,8 @@ class FindingRateDocument(TypedDict):
 class CellDocument(TypedDict):
     """The verdict on a cell. attempts: how many were executed. findings: of all attempts, each fault once.
 
-    flaky: some attempts failed and others did not. rate: None for a cell that was to be executed once.
+    flaky: some attempts failed and others did not. rate: None for a cell that was to be executed once. amplified: what made
+    races likelier, "" if nothing did; rates are then none that come by nature.
     """
 
     id: str
@@ -116,6 +117,7 @@ class CellDocument(TypedDict):
     rate: RateDocument | None
     rates: list[FindingRateDocument]
     differences: list[str]
+    amplified: str
 
 
 class RunDocument(TypedDict):
@@ -201,6 +203,7 @@ def cell_document(result: Result, axes: dict[str, str]) -> CellDocument:
             for one in result.rates
         ],
         "differences": list(result.differences),
+        "amplified": result.amplified,
     }
 
 

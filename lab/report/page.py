@@ -187,9 +187,10 @@ def rate_rows(result: Result) -> Iterator[tuple[str, str]]:
     """Yield how often a cell failed, and each fault of it, if it was judged more than once."""
     if result.rate is None or result.rate.trials < 2:
         return
-    yield rate_words(result.rate), "failed"
+    amplified = bool(result.amplified)
+    yield rate_words(result.rate, amplified=amplified), "failed"
     for one in result.rates[:FINDINGS_AT_MOST]:
-        yield rate_words(one.rate), f"{one.id} {one.blame}".strip()
+        yield rate_words(one.rate, amplified=amplified), f"{one.id} {one.blame}".strip()
 
 
 def granularity_text(attempts: Iterable[AttemptResult]) -> str:

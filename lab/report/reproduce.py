@@ -166,6 +166,15 @@ class GivenRecipe(TypedDict):
     boot: BootRecipe
 
 
+class AmplifyRecipe(TypedDict):
+    """What made races likelier: the names under which the script stands in /lab/amplify, and what it reads beside that."""
+
+    words: str
+    tools: Sequence[str]
+    rules: TextFile
+    script: TextFile
+
+
 class Recipe(TypedDict):
     """The keys of record.json that script() reads; a record may have more.
 
@@ -189,7 +198,13 @@ class Recipe(TypedDict):
 def script(record: Mapping[str, Any]) -> str:
     """Return the script that does again what a record (see Recipe) says; a KeyError names what the record lacks."""
     wanted = {name: record[name] for name in Recipe.__annotations__}
-    return _rendered("reproduce.sh.j2", **wanted, tools=record.get("tools"), compiler_cache=_has_cache(record["steps"]))
+    return _rendered(
+        "reproduce.sh.j2",
+        **wanted,
+        tools=record.get("tools"),
+        amplify=record.get("amplify"),
+        compiler_cache=_has_cache(record["steps"]),
+    )
 
 
 def boot_script(record: Mapping[str, Any]) -> str:

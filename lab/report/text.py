@@ -7,6 +7,7 @@ not wrapped: one cell is one line, so that grep works; a terminal wraps by itsel
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -55,7 +56,12 @@ def run_text(results: Iterable[Result], *, folder: Path | None = None, report: s
         line.append(f"  {row[1].ljust(widths[1])}  {row[2].rjust(widths[2])}  ")
         line.append(row[3], "dim" if result.outcome is Outcome.PASS else "")
         proof = proof_of(result, folder)
-        for told in (*([f"proof  {proof}"] if proof else []), *facts_of(result), *repeats_of(result)):
+        for told in (
+            *([f"proof  {proof}"] if proof else []),
+            *facts_of(result),
+            *amplified_of(result),
+            *repeats_of(result),
+        ):
             line.append(f"\n{' ' * (sum(widths) + 6)}{told}")
         lines.append(line)
     return printed([*lines, closing(cells, report)], colour=colour)
@@ -101,12 +107,38 @@ def facts_of(result: Result) -> list[str]:
     return [one_line(text) for text in (*told.because[:FACTS_AT_MOST], *hint)]
 
 
+def amplified_of(result: Result) -> list[str]:
+    """Return what made races likelier in a cell, and how often its attempts waited for that; [] if nothing did."""
+    if not result.amplified:
+        return []
+    waits: Counter[str] = Counter()
+    for attempt in result.attempts:
+        told = attempt.facts.get("amplified")
+        waits.update(dict.fromkeys(waits_of(told), 0) | waits_of(told))
+    words = [f"{name} {often(count)}" for name, count in waits.items() if count or not name.startswith("missed")]
+    counted = f"; waited: {', '.join(words)}" if words else ""
+    return [f"amplified  {one_line(result.amplified + counted)}"]
+
+
+def often(count: int) -> str:
+    """Return "never", "1 time", "7 times"."""
+    return f"{count} time{'' if count == 1 else 's'}" if count else "never"
+
+
+def waits_of(fact: object) -> dict[str, int]:
+    """Return the numbers of waits that an attempt's fact has."""
+    found = fact.get("waits") if isinstance(fact, dict) else None
+    return (
+        {str(name): count for name, count in found.items() if isinstance(count, int)} if isinstance(found, dict) else {}
+    )
+
+
 def repeats_of(result: Result) -> list[str]:
     """Return how often each fault of a repeated cell was found, and what failing attempts had that others had not."""
     if result.rate is None or result.rate.trials < 2:
         return []
     rows = [
-        f"rate   {one_line(f'{rate_words(one.rate)}  {one.id}  {one.blame}')}".rstrip()
+        f"rate   {one_line(f'{rate_words(one.rate, amplified=bool(result.amplified))}  {one.id}  {one.blame}')}".rstrip()
         for one in result.rates[:RATES_AT_MOST]
     ]
     if len(result.rates) > RATES_AT_MOST:

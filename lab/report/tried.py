@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from lab.model import Rate, Result
+from lab.model import Result
 from lab.report.document import SCHEMA_VERSION, cell_document, rate_document
 from lab.report.plain import duration, one_line
 from lab.results.store import RunFacts
@@ -30,7 +30,7 @@ def final_words(trial: Trial) -> str:
     """Return the outcome in one line: both rates, the answer, and what it rests on."""
     if trial.without.trials == 0:
         return f"no pair was made: {_end(trial)}"
-    said = f"{arms_words(trial.without, trial.with_patch)}: {_end(trial)}"
+    said = f"{arms_words(trial)}: {_end(trial)}"
     odds = f"{odds_words(trial.against_no_effect)} against no effect"
     if trial.ended == "does-not-mend":
         odds = f"{odds_words(trial.against_effect)} against an effect"
@@ -43,10 +43,11 @@ def _end(trial: Trial) -> str:
     return ENDS.get(trial.ended, "under way").format(pairs=pairs_words(len(trial.pairs)))
 
 
-def arms_words(without: Rate, with_patch: Rate) -> str:
+def arms_words(trial: Trial) -> str:
     """Return both rates: "without 9/20 (26 to 66 %), with 0/20 (0 to 16 %)"."""
-    arms = (("without", without), ("with", with_patch))
-    return ", ".join(f"{arm} {rate.failures}/{rate.trials} ({interval_words(rate)})" for arm, rate in arms)
+    arms = (("without", trial.without), ("with", trial.with_patch))
+    told = ((arm, rate, interval_words(rate, amplified=bool(trial.asked.amplified))) for arm, rate in arms)
+    return ", ".join(f"{arm} {rate.failures}/{rate.trials} ({interval})" for arm, rate, interval in told)
 
 
 def odds_words(stakes: float) -> str:
@@ -116,8 +117,7 @@ def pair_words(trial: Trial) -> str:
     odds = (
         f"{odds_words(trial.against_no_effect)} against no effect, {odds_words(trial.against_effect)} against an effect"
     )
-    arms = arms_words(trial.without, trial.with_patch)
-    return f"pair {len(trial.pairs)}: {both}; {arms}; {odds}"
+    return f"pair {len(trial.pairs)}: {both}; {arms_words(trial)}; {odds}"
 
 
 def prospect_words(pairs: int, decided: float, more_pairs: int | None) -> str:

@@ -127,6 +127,7 @@ def cell_result(
         rate=rate,
         rates=rates,
         differences=differences,
+        amplified=cell.amplify.words(),
     )
 
 
@@ -168,7 +169,7 @@ def combined(
         planned = max(len(attempts), 1)
     asked_for = until_words(cell, attempts)
     if failed:
-        return Outcome.FAIL, counted(failed, len(judged), "failed", rate) + asked_for
+        return Outcome.FAIL, counted(failed, len(judged), "failed", rate, amplified=bool(cell.amplify)) + asked_for
     if error is not None and not judged:
         return error_outcome(error)
     unjudged = [attempt for attempt in attempts if attempt.outcome not in JUDGED]
@@ -182,7 +183,7 @@ def combined(
     passed = [attempt for attempt in judged if attempt.outcome is Outcome.PASS]
     first = passed[0] if passed else judged[0]
     if rate is not None and rate.trials > 1 and passed:
-        remark = f"; {rate_words(rate)} failed{remark}"
+        remark = f"; {rate_words(rate, amplified=bool(cell.amplify))} failed{remark}"
     return first.outcome, first.reason + remark + asked_for
 
 
@@ -193,29 +194,31 @@ def until_words(cell: Cell, attempts: Sequence[AttemptResult]) -> str:
         return words
     if until.finding:
         seen = statistics.rate_of(attempts, until.finding, until.confidence)
-        words += f"; {until.finding} in {rate_words(seen)}"
+        words += f"; {until.finding} in {rate_words(seen, amplified=bool(cell.amplify))}"
     if until.width and not statistics.enough(until, attempts):
         words += f"; more attempts are needed for an interval of {until.width:g}"
     return words
 
 
-def counted(some: Sequence[AttemptResult], total: int, verb: str, rate: Rate | None = None) -> str:
+def counted(
+    some: Sequence[AttemptResult], total: int, verb: str, rate: Rate | None = None, *, amplified: bool = False
+) -> str:
     """Return the first one's reason, led by how many of how many if there were several."""
     if total == 1:
         return some[0].reason
     flaky = "flaky, " if rate is not None and rate.intermittent else ""
-    share = f" ({interval_words(rate)})" if rate is not None else ""
+    share = f" ({interval_words(rate, amplified=amplified)})" if rate is not None else ""
     return f"{flaky}{len(some)} of {total} attempts {verb}{share}: {some[0].reason}"
 
 
-def rate_words(rate: Rate) -> str:
-    """Return a rate as people say it: "7 of 20 (18 to 57 %)"."""
-    return f"{rate.failures} of {rate.trials} ({interval_words(rate)})"
+def rate_words(rate: Rate, *, amplified: bool = False) -> str:
+    """Return a rate as people say it: "7 of 20 (18 to 57 %)". amplified: it is none that comes by nature, and says so."""
+    return f"{rate.failures} of {rate.trials} ({interval_words(rate, amplified=amplified)})"
 
 
-def interval_words(rate: Rate) -> str:
+def interval_words(rate: Rate, *, amplified: bool = False) -> str:
     """Return the interval of a rate: "18 to 57 %"."""
-    return f"{rate.low * 100:.0f} to {rate.high * 100:.0f} %"
+    return f"{rate.low * 100:.0f} to {rate.high * 100:.0f} %{', amplified' if amplified else ''}"
 
 
 def against(expect: Expectation, outcome: Outcome, reason: str, seen: Iterable[str]) -> tuple[Outcome, str]:

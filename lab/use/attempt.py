@@ -17,7 +17,7 @@ from lab.environment.engine import Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
 from lab.errors import EnvironmentFault, LabError
 from lab.events import JobProgress
-from lab.evidence import bootable, mtimes, packing, qmp, remake
+from lab.evidence import amplified, bootable, mtimes, packing, qmp, remake
 from lab.evidence.boots import is_boot
 from lab.evidence.bundle import Evidence, pack
 from lab.model import AttemptResult, Cell, Ending, Finding, Outcome, Probe, Severity, Span, Step, StepResult
@@ -26,10 +26,11 @@ from lab.results import store, verdict
 from lab.use import guest as guests
 from lab.use import lines, shards
 from lab.use import record as records
-from lab.use.bench import Bench, Inputs, give_to_build, laid_out
+from lab.use.bench import Bench, Inputs, give_to_build, laid_out, wrappers
 
 PROGRESS_EVERY_S = 0.5
 EMULATOR_CRASH = "infra.emulator-crash"
+WAITS = ("align", "missed")  # what is noted of a tool that is to begin with a second
 
 
 class Attempt:
@@ -141,6 +142,9 @@ class Attempt:
             written["probe"] = records.step_recipe(self.remake_step)
         if self.inputs.tools is not None:
             written["tools"] = records.image_recipe(images[self.inputs.tools.name], self.inputs.tools)
+        if self.cell.amplify:
+            script = self.bench.settings.data / "bin" / "amplify"
+            written["amplify"] = records.amplify_recipe(self.cell, wrappers(self.bench, self.cell), script)
         self.facts |= {"granularity_ns": granularity.effective_ns, "kernel": self.inputs.tree.version}
         store.write(self.folder / "record.json", written)
         self.record = written
@@ -168,7 +172,20 @@ class Attempt:
                 finding="infra.disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "infra.host",
                 facts=(("folder", str(self.folder)),),
             ) from error
+        if self.cell.amplify:
+            self.facts["amplified"] = self._amplified()
         return built
+
+    def _amplified(self) -> dict[str, Any]:
+        """Return what made races likelier, and how often each of it was waited for, as its wrappers noted."""
+        wanted = wrappers(self.bench, self.cell)
+        tools = [tool for tool, _ in wanted.align]
+        expected = [
+            *(f"slow {tool}" for tool, _ in wanted.slow),
+            *(f"{word} {tool}" for tool in tools for word in WAITS),
+        ]
+        waits = amplified.waits(self.folder / amplified.NOTES, expected)
+        return {"what": self.cell.amplify.words(), "waits": waits}
 
     def build_place(self, place: Scratch) -> Place:
         """Return where the cell is configured and built."""

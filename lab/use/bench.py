@@ -20,9 +20,11 @@ from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
 from lab.errors import EnvironmentFault
 from lab.events import Sink
-from lab.model import Cell
+from lab.model import Amplify, Cell
 from lab.settings import Settings
 from lab.tables import Tables
+
+RULES = "amplification"  # in /lab: what lab/data/bin/amplify reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ def laid_out(bench: Bench, name: str, cell: Cell, inputs: Inputs) -> Iterator[tu
     row, settings, engine = bench.tables.filesystem[cell.filesystem], bench.settings, bench.engine
     with filesystem.scratch(name, settings, engine, inputs.helper) as place:
         _lay_out(place, settings, kbuild.kconfig_files(cell))
+        _lay_out_amplify(place, settings, wrappers(bench, cell))
         base = bench.tables.base_of(row)
         with filesystem.mounted(row, place, settings, engine, inputs.helper, base) as granularity:
             yield place, granularity
@@ -87,6 +90,22 @@ def _lay_out(place: Scratch, settings: Settings, fragments: tuple[tuple[str, str
     (place.lab / "kconfig").mkdir()
     for name, text in fragments:
         (place.lab / "kconfig" / name).write_text(text)
+
+
+def wrappers(bench: Bench, cell: Cell) -> Amplify:
+    """Return what a cell amplifies, with the names of programs."""
+    return kbuild.amplified(cell, bench.tables.arch[cell.arch], bench.tables.toolchain[cell.toolchain])
+
+
+def _lay_out_amplify(place: Scratch, settings: Settings, wanted: Amplify) -> None:
+    """Put the wrappers that make races likelier where /lab shows them, and what they are to do."""
+    if not wanted:
+        return
+    folder = place.lab / Path(kbuild.AMPLIFY).name
+    folder.mkdir()
+    for name in kbuild.amplify_names(wanted):
+        shutil.copy(settings.data / "bin" / "amplify", folder / name)
+    (place.lab / RULES).write_text(kbuild.amplify_rules(wanted))
 
 
 def give_to_build(path: Path, settings: Settings) -> None:

@@ -15,7 +15,7 @@ from lab.environment.cache import Holds
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
 from lab.events import CellJudged, JobProgress, Sink
-from lab.model import AttemptResult, Cell, Emulation, Result
+from lab.model import Amplify, AttemptResult, Cell, Emulation, Result
 from lab.plan import jobs as plan
 from lab.plan.jobs import AttemptWork, ImageWork, Job, JobKind, PatchedWork, SourceWork
 from lab.plan.schedule import Ended, work_off
@@ -137,7 +137,7 @@ class Crew:
 
         def fill(job: Job) -> None:
             assert isinstance(job.payload, AttemptWork)
-            cell = job.payload.cell
+            cell = replace(job.payload.cell, amplify=Amplify())
             attempt.fill_cache(self.bench(cell), f"cache-{cell.id}-{os.getpid()}", cell, job.key, self.inputs(cell))
 
         for cell in self._cells:

@@ -16,8 +16,9 @@ from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
 from lab.evidence import boots
 from lab.evidence.boots import Plan
-from lab.model import Cell, DebianSource, DirSource, GitSource, Program, Step, StepResult
+from lab.model import Amplify, Cell, DebianSource, DirSource, GitSource, Program, Step, StepResult
 from lab.report.reproduce import (
+    AmplifyRecipe,
     BootRecipe,
     ContainerRecipe,
     FilesystemRecipe,
@@ -29,6 +30,7 @@ from lab.report.reproduce import (
     TextFile,
 )
 from lab.tables import Filesystem, FilesystemKind, Image
+from lab.use.bench import RULES
 
 QEMU_MIB = 1024  # of a container, beside the guest's memory
 
@@ -123,6 +125,16 @@ def record(
         "boot": boot,
         "engine": engine,
     }
+
+
+def amplify_recipe(cell: Cell, wanted: Amplify, script: Path) -> AmplifyRecipe:
+    """Return what made races likelier. wanted: with the names of programs; script: what stands in for them."""
+    return AmplifyRecipe(
+        words=cell.amplify.words(),
+        tools=kbuild.amplify_names(wanted),
+        rules=TextFile(name=RULES, text=kbuild.amplify_rules(wanted)),
+        script=TextFile(name=script.name, text=script.read_text()),
+    )
 
 
 def _container(place: Place) -> ContainerRecipe:

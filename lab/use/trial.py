@@ -16,7 +16,7 @@ from statistics import median
 from lab.environment import engine as engines
 from lab.errors import ExitCode, UsageError
 from lab.events import Note, RunStarted, Sink
-from lab.matrix.expand import with_patches
+from lab.matrix.arms import with_patches
 from lab.matrix.repeat import REPEAT_MAX
 from lab.model import AttemptResult, Cell, Patch, Result
 from lab.plan import jobs as plan
@@ -156,6 +156,7 @@ def asked_for(request: Request, arms: dict[Arm, Cell]) -> Asked:
         findings=tuple(dict.fromkeys(request.findings or expected)),
         no_effect=request.error_rate,
         missed=request.error_rate,
+        amplified=request.cell.amplify.words(),
     )
 
 
@@ -215,6 +216,16 @@ class Books:
         return pairing.replayed(of_arm)
 
     def _made(self, arm: Arm, result: AttemptResult) -> Made:
+        told = result.facts.get("amplified")
+        amplified = told.get("what", "") if isinstance(told, dict) else ""
+        if result.failed() is not None and amplified != self.asked.amplified:
+            raise UsageError(
+                f"attempt {result.number} of {self.arms[arm].id!r} cannot be compared: amplified rates are not natural ones",
+                facts=(
+                    ("it was", amplified or "not amplified"),
+                    ("asked for", self.asked.amplified or "not amplified"),
+                ),
+            )
         self.results[arm, result.number] = result
         found = pairing.verdict_of(result, self.asked.findings)
         return Made(arm=arm, number=result.number, verdict=found, seconds=result.seconds, reason=result.reason)

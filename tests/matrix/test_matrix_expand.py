@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lab.errors import MatrixError
 from lab.matrix.expand import AXES, AxisValue, Entry, Matrix, cell_ids, cell_key, combinations, expand
-from lab.model import DebianSource, Fragment, Lto, Make, Patch
+from lab.model import Amplify, DebianSource, Fragment, Lto, Make, Patch
 
 SOURCE = AxisValue(axis="source", value=DebianSource(package="linux-source-6.1"), text="linux-source-6.1")
 TINY = Fragment(kind="base", text="tinyconfig", name="tinyconfig")
@@ -215,3 +215,4 @@ def test_the_key_changes_with_what_decides_the_build(cell, change):
 def test_the_key_does_not_change_with_names_and_with_what_comes_after(cell):
     renamed = (replace(TINY, name="small"),)
     assert cell_key(replace(cell, id="other", repeat=9, boot=None, kconfig=renamed, axes=())) == cell_key(cell)
+    assert cell_key(replace(cell, amplify=Amplify(load=1))) != cell_key(cell)

@@ -11,7 +11,19 @@ from lab import tables
 from lab.errors import MatrixError
 from lab.matrix.expand import expand
 from lab.matrix.read import read, read_text
-from lab.model import Boot, DebianSource, DirSource, Emulation, GitSource, Lto, Make, Outcome, TarballSource, Until
+from lab.model import (
+    Amplify,
+    Boot,
+    DebianSource,
+    DirSource,
+    Emulation,
+    GitSource,
+    Lto,
+    Make,
+    Outcome,
+    TarballSource,
+    Until,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 FIXTURES = ROOT / "tests/fixtures/matrix"
@@ -171,6 +183,54 @@ def test_repeat_has_a_number_and_an_end(written, times, until):
 )
 def test_a_wrong_repeat_is_told_with_its_place(written, told):
     found = mistakes(f"  repeat: {written}\n")
+    assert any(told in one for one in found)
+    assert all(one.startswith("m.yaml:") for one in found)
+
+
+AMPLIFIED = [
+    ("none", Amplify(), "none"),
+    ("{load: 4}", Amplify(load=4), "load=4"),
+    ("{slow: {touch: 0.3, gcc-12: 10}}", Amplify(slow=(("touch", 0.3), ("gcc-12", 10.0))), "slow=touch:0.3s slow=gcc-12:10s"),
+    ("{align: {compiler: mcb-core.c}, load: 64}", Amplify(load=64, align=(("compiler", "mcb-core.c"),)),
+     "load=64 align=compiler:mcb-core.c"),
+    ("{name: hot, align: {ld: \"; rm -rf $HOME '\"}}", Amplify(align=(("ld", "; rm -rf $HOME '"),)), "hot"),
+]  # fmt: skip
+NOT_AMPLIFIED = [
+    ("on", "unknown amplification 'on'"),
+    ("{}", "amplify lacks 'load', 'slow' or 'align'"),
+    ("{name: x}", "amplify lacks 'load', 'slow' or 'align'"),
+    ("{load: 0}", "load must be a whole number from 1 to 64"),
+    ("{load: 65}", "load must be a whole number from 1 to 64"),
+    ("{slow: {touch: 0}}", "slow touch must be seconds above 0, at most 10, not '0'"),
+    ("{slow: {touch: 10.1}}", "slow touch must be seconds above 0"),
+    ("{slow: {touch: 1e1}}", "slow touch must be seconds above 0"),
+    ("{slow: {touch: -1}}", "slow touch must be seconds above 0"),
+    ("{slow: {}}", "slow must name 1 to 16 tools"),
+    ("{slow: {/bin/touch: 1}}", "not the name of a tool: '/bin/touch'"),
+    ("{slow: {../touch: 1}}", "not the name of a tool"),
+    ("{slow: {'a b': 1}}", "not the name of a tool"),
+    ("{slow: {-x: 1}}", "not the name of a tool"),
+    ("{slow: {cmp: 1}}", "'cmp' is the lab's own"),
+    ("{align: {lab-load: x}}", "'lab-load' is the lab's own"),
+    ("{align: {gcc: ''}}", "align gcc is empty"),
+    ('{align: {gcc: "a\\nb"}}', "align gcc must be one line"),
+    (f"{{align: {{gcc: {'x' * 201}}}}}", "align gcc is longer than 200 characters"),
+    ("{align: {gcc: [x]}}", "align gcc must be a text"),
+    ("{clock: 2}", "clock"),
+]
+
+
+@pytest.mark.parametrize(("written", "read_as", "shown"), AMPLIFIED)
+def test_what_makes_races_likelier_is_read_and_shown(written, read_as, shown):
+    only = cell(f"matrix:\n  amplify: [{written}]\n")
+    assert only.amplify == read_as
+    assert dict(only.axes)["amplify"] == shown
+    assert ("amplify" in only.id or "hot" in only.id) == bool(read_as)
+
+
+@pytest.mark.parametrize(("written", "told"), NOT_AMPLIFIED)
+def test_a_wrong_amplification_is_told_with_its_place(written, told):
+    found = mistakes(f"  amplify: {written}\n")
     assert any(told in one for one in found)
     assert all(one.startswith("m.yaml:") for one in found)
 

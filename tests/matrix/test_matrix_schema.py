@@ -28,6 +28,30 @@ def test_every_matrix_of_ours_is_valid(path, loader):
     jsonschema.validate(yaml.load(path.read_text(), Loader=loader), SCHEMA)
 
 
+AMPLIFY = {"$defs": SCHEMA["$defs"], "$ref": "#/$defs/amplify"}
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ("none", True),
+        ("{load: 4, name: busy}", True),
+        ("{slow: {touch: 0.3}, align: {compiler: mcb-core.c}}", True),
+        ("on", False),
+        ("{}", False),
+        ("{name: x}", False),
+        ("{load: 65}", False),
+        ("{slow: {}}", False),
+        ("{slow: {touch: 11}}", False),
+        ("{align: {/bin/touch: x}}", False),
+        ("{clock: 2}", False),
+    ],
+)
+def test_the_schema_knows_what_makes_races_likelier(written, right):
+    found = list(jsonschema.Draft202012Validator(AMPLIFY).iter_errors(yaml.safe_load(written)))
+    assert (found == []) is right
+
+
 @pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
 def test_a_wrong_matrix_is_not(path):
     with pytest.raises(jsonschema.ValidationError):

@@ -88,6 +88,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         }
     },
     "not booted, no fragments": {"boot": None, "kconfig": []},
+    "amplified": {
+        "amplify": {
+            "words": "load=2",
+            "tools": ["ccache", "lab-load"],
+            "rules": {"name": "amplification", "text": "align ccache mcb.c\n"},
+            "script": {"name": "amplify", "text": "#!/bin/sh\nexec true\n"},
+        }
+    },
 }
 
 
@@ -107,6 +115,41 @@ def test_shellcheck_has_nothing_to_say(changes):
         pytest.skip("no shellcheck here")
     done = subprocess.run(["shellcheck", "-"], input=made(**changes), text=True, capture_output=True, check=False)
     assert done.stdout == ""
+
+
+AMPLIFY = {
+    "words": "load=2 align=ccache:mcb.c",
+    "tools": ["ccache", "lab-load"],
+    "rules": {"name": "amplification", "text": "align ccache mcb.c\n"},
+    "script": {"name": "amplify", "text": "#!/bin/sh\nexec true\n"},
+}
+
+
+def test_what_made_races_likelier_is_told_and_laid_out(tmp_path):
+    text = made(boot=None, amplify=AMPLIFY)
+    assert "# Amplified, so that races are lost more often than by nature: load=2 align=ccache:mcb.c\n" in text
+    assert "Amplified" not in made(boot=None)
+    world = World(tmp_path)
+    assert world.run(text).returncode == 0
+    lab = world.work / "lab"
+    assert (lab / "amplification").read_text() == "align ccache mcb.c\n"
+    for tool in AMPLIFY["tools"]:
+        assert (lab / "amplify" / tool).read_text() == AMPLIFY["script"]["text"]
+        assert os.access(lab / "amplify" / tool, os.X_OK)
+
+
+def test_what_is_to_be_amplified_is_no_text_for_the_shell(tmp_path):
+    hostile = {
+        "words": HOSTILE,
+        "tools": [HOSTILE, "../../x"],
+        "rules": {"name": HOSTILE, "text": HOSTILE},
+        "script": {"name": "amplify", "text": HOSTILE},
+    }
+    world = World(tmp_path)
+    world.run(made(boot=None, amplify=hostile))
+    assert not list(tmp_path.rglob("pwned"))
+    names = {path.name for path in (world.work / "lab/amplify").iterdir()}
+    assert names == {reproduce.file_name(tool) for tool in hostile["tools"]}
 
 
 def test_it_says_which_packages_the_image_had():

@@ -1,8 +1,9 @@
 """The table and the findings as people read them."""
 
 import re
+from dataclasses import replace
 
-from lab.model import AttemptResult, Finding, NotApplicable, Outcome, Result, Severity, Span
+from lab.model import AttemptResult, Finding, FindingRate, NotApplicable, Outcome, Rate, Result, Severity, Span
 from lab.report.judged import judged
 from lab.report.text import findings_text, judged_text, run_text
 
@@ -50,6 +51,29 @@ def test_colour_changes_no_word():
     coloured = run_text(RESULTS, colour=True)
     assert "\x1b[" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == run_text(RESULTS)
+
+
+def test_what_made_races_likelier_is_told_with_what_it_did_and_what_never_came():
+    waits = {"slow touch": 7, "slow tuoch": 0, "align ccache": 1, "missed ccache": 0}
+    rate = Rate(failures=1, trials=2, low=0.09, high=0.91)
+    attempts = tuple(
+        replace(FAILED, number=number, facts={"amplified": {"what": "load=2", "waits": waits}}) for number in (1, 2)
+    )
+    result = replace(
+        RESULTS[1], attempts=attempts, rate=rate, amplified="load=2",
+        rates=(FindingRate(id="modpost.undefined", blame="", function="", rate=rate),),
+    )  # fmt: skip
+    text = run_text([result])
+    assert "amplified  load=2; waited: slow touch 14 times, slow tuoch never, align ccache 2 times\n" in text
+    assert "rate   1 of 2 (9 to 91 %, amplified) modpost.undefined\n" in text
+    assert "amplified" not in run_text([RESULTS[1]])
+
+
+def test_facts_of_another_form_are_passed_over():
+    for fact in (None, "x", {"waits": 3}, {"waits": {"slow touch": "many"}}, {}):
+        attempt = replace(FAILED, facts={"amplified": fact})
+        result = replace(RESULTS[1], attempts=(attempt,), amplified="load=2")
+        assert "amplified  load=2\n" in run_text([result])
 
 
 def test_no_results_are_told_as_none():

@@ -7,6 +7,7 @@ import pytest
 
 from lab.errors import EnvironmentFault, ExitCode, Impossible, LabError, Untestable, UsageError
 from lab.model import (
+    Amplify,
     AttemptResult,
     Cell,
     Deadlines,
@@ -197,6 +198,18 @@ def test_a_fault_joined_to_another_has_its_rate_too():
     ]
     rates = {one.id: one.rate.failures for one in cell_result(replace(CELL, repeat=2), some).rates}
     assert rates == {"timestamps.tie": 2, "modpost.undefined": 1}
+
+
+def test_an_amplified_rate_says_so_wherever_it_is_told():
+    cell = replace(CELL, repeat=2, amplify=Amplify(load=2))
+    flaky = cell_result(cell, [attempt(Outcome.FAIL), attempt(Outcome.PASS, number=2)])
+    assert flaky.reason == "flaky, 1 of 2 attempts failed (9 to 91 %, amplified): reason 1"
+    assert flaky.amplified == "load=2"
+    passed = cell_result(cell, [attempt(Outcome.PASS), attempt(Outcome.PASS, number=2)])
+    assert passed.reason.endswith("0 of 2 (0 to 66 %, amplified) failed")
+    asked = replace(cell, until=Until(width=0.99, finding="modpost.undefined"))
+    assert "modpost.undefined in 0 of 2 (0 to 66 %, amplified)" in cell_result(asked, passed.attempts).reason
+    assert cell_result(CELL, [attempt(Outcome.PASS)]).amplified == ""
 
 
 def test_a_cell_that_was_to_be_executed_once_has_no_rate():

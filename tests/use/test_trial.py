@@ -9,6 +9,7 @@ import pytest
 from lab.errors import ExitCode, UsageError
 from lab.events import Note
 from lab.model import (
+    Amplify,
     AttemptResult,
     Cell,
     Deadlines,
@@ -62,13 +63,15 @@ class Killed(BaseException):
 class World:
     """A store, and what executes attempts in it: arms fail at their rates, by number, so that a resumed call sees the same."""
 
-    def __init__(self, folder, *, without=0.8, with_patch=0.0, pairs=60, budget_s=1e9, findings=("modpost.undefined",)):
+    def __init__(
+        self, folder, *, without=0.8, with_patch=0.0, pairs=60, budget_s=1e9, findings=("modpost.undefined",), cell=CELL
+    ):
         self.settings = Settings(cache=folder / "cache", results=folder / "results", images=folder, data=folder)
         (folder / "m.yaml").write_text("name: m\n")
         self.request = trial.Request(
             matrix=folder / "m.yaml",
             name="m",
-            cell=CELL,
+            cell=cell,
             patches=(PATCH,),
             pairs=pairs,
             budget_s=budget_s,
@@ -365,6 +368,13 @@ def test_a_run_of_another_matrix_whose_name_goes_on_is_not_the_latest(world, tmp
         facts = session.facts_of(tmp_path / "m.yaml", name, (CELL,))
         store.open_run(world.settings.results, facts).close()
     assert session._latest_of("m", world.settings) == "m-20260101-000000"
+
+
+def test_attempts_that_were_amplified_otherwise_are_not_compared(world):
+    world = world(pairs=5, cell=replace(CELL, amplify=Amplify(load=2)))
+    world.open()
+    with pytest.raises(UsageError, match="amplified rates are not natural ones"):
+        world.pursue()  # these attempts say that they were natural
 
 
 def test_too_few_pairs_to_decide_anything_are_refused_before_anything_begins(world, rows):
