@@ -1,42 +1,33 @@
 """What the console of a booted kernel says: crashes, modules that would not load, results of tests, and how it ended.
 
 A good boot is asserted, never assumed: only our init's `lab-init: done` ends one. The init names each module before it
-loads it, so that a kernel that crashes, hangs or resets in between leaves the culprit's name as its last marker.
-
-A second witness is qemu itself (lab.evidence.qmp): whether the guest was reset, switched off, told of its panic, or was still
-running at the deadline. A kernel that ends without a word is told apart by it. An end of qemu's own is for checks.infra.
+loads it, so that a kernel that crashes, hangs or resets in between leaves the culprit's name as its last marker. How a boot
+ended is told in boot_end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from lab.checks import boot_modules
-from lab.evidence import boots, ktap, qmp, traces
+from lab.checks import boot_end, boot_modules
+from lab.evidence import boots, ktap, traces
 from lab.evidence.bundle import Evidence
 from lab.evidence.console import ConsoleLog, read
-from lab.evidence.console_lines import GOODBYE
 from lab.evidence.console_livepatch import Refusal
 from lab.evidence.console_markers import DOING, ModuleLoad, ProgramRun
 from lab.evidence.console_report import Crash
 from lab.evidence.console_rows import Category
 from lab.evidence.guilty import guilty
 from lab.evidence.log_facts import KlpKind
-from lab.model import Ending, Finding, NotApplicable, Severity, Span, StepResult
+from lab.model import Finding, NotApplicable, Severity, Span
 
 IDS = (
     *(f"boot.{category}" for category in Category),
     *boot_modules.IDS,
+    *boot_end.IDS,
     "boot.script-failed",
-    "boot.no-init",
-    "boot.silent",
-    "boot.hang",
-    "boot.incomplete",
-    "boot.reset",
-    "boot.triple-fault",
-    "boot.flood",
     "boot.test-failed",
     "boot.tests-incomplete",
     "boot.tests",
@@ -44,9 +35,6 @@ IDS = (
 )
 RESULTS_LIMIT = 5000  # entries of boot.tests' data
 TESTS_LIMIT = 50  # findings of failed tests; the note counts and lists more
-HUNG = ("boot.hang", "the boot fell silent before it was done")
-MILD = (Category.WARNING, Category.TEST_PROGRAM)
-"""What does not stop the kernel by itself."""
 NO_INIT = ("No working init found", "Requested init", "Unable to mount root fs", "Attempted to kill init")
 
 
@@ -57,7 +45,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     """
     told = boots.found(evidence.steps, evidence.file, evidence.name_of)
     first = told[0] if told else None
-    if first is None or (first.console is None and (first.step is None or not _guests_own(first.step))):
+    if first is None or (first.console is None and (first.step is None or not boot_end.guests_own(first.step))):
         yield NotApplicable(check="boot", because=f"nothing was booted: there is no {boots.CONSOLE}")
         return
     heard = [(one, read(one.console) if one.console is not None else ConsoleLog()) for one in told]
@@ -68,7 +56,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     outcomes = boots.outcomes([(one.file, console) for one, console in heard], plan)
     findings = [finding for one, console in heard for finding in _of_console(one, console, evidence)]
     findings += (finding for one in outcomes for finding in boot_modules.of_module(one, plan))
-    findings += (finding for one, console in heard for finding in _besides(one, console))
+    findings += (finding for one, console in heard for finding in _besides(one, console, evidence))
     yield from _told_once(findings)
     if outcomes or any(console.announced is not None for _, console in heard):
         yield boot_modules.note(outcomes, [console for _, console in heard], plan, first.file)
@@ -81,15 +69,13 @@ def _of_console(one: boots.Boot, console: ConsoleLog, evidence: Evidence) -> Ite
     yield from (_refused(line, console, one.file) for line in console.livepatch)
 
 
-def _besides(one: boots.Boot, console: ConsoleLog) -> Iterator[Finding]:
+def _besides(one: boots.Boot, console: ConsoleLog, evidence: Evidence) -> Iterator[Finding]:
     """Yield what a boot says but for crashes and modules."""
     unmarked = [line for line in console.refused if loading(console, line.at) is None]
     yield from boot_modules.refused_by_name(unmarked, one.file)
     yield from (_program_failed(run, one.file) for run in console.programs if run.status)
     yield from _tests(console, one.file)
-    yield from _ending(End(console=console, boot=one))
-    if one.step is not None and one.step.dropped:
-        yield _flood(one.step, one.file)
+    yield from boot_end.findings(one, console, evidence)
 
 
 def _told_once(findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -151,7 +137,7 @@ def _crash(crash: Crash, trace: traces.Trace, console: ConsoleLog, file: str) ->
         because.append(f"the program {program.name!r} was running (marker in line {program.at})")
     if crash.panic:
         because.append(f"it ended in a panic: {crash.panic}")
-    mild = crash.category in MILD and not crash.panic
+    mild = crash.category in boot_end.MILD and not crash.panic
     data: dict[str, Any] = {
         "category": str(crash.category), "module": crash.module, "modules": list(crash.modules), "tainted": crash.tainted,
         "panic": crash.panic, "loading": load.path if load else crash.loading, "text": crash.text,
@@ -254,7 +240,9 @@ def _test_failed(result: ktap.TestResult, file: str) -> Finding:
 def _tests_incomplete(one: ktap.Unfinished, console: ConsoleLog, file: str) -> Finding:
     """Say which suite did not run to its plan; a crash in the middle of it explains that, and is the finding that decides."""
     name = " / ".join(one.name)
-    crash = next((crash for crash in console.crashes if one.at <= crash.at and crash.category not in MILD), None)
+    crash = next(
+        (crash for crash in console.crashes if one.at <= crash.at and crash.category not in boot_end.MILD), None
+    )
     because = [one.reason] if one.reason else []
     if crash:
         because.append(f"the kernel broke in line {crash.at}: {crash.title}")
@@ -267,129 +255,4 @@ def _tests_incomplete(one: ktap.Unfinished, console: ConsoleLog, file: str) -> F
         where=Span(file=file, first=one.at, last=one.last),
         because=tuple(because),
         data={"name": list(one.name), "planned": one.planned, "seen": one.seen, "reason": one.reason},
-    )
-
-
-# -------------------------------------------------------------------------------------------------------------- the end
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """How a boot came to its end, by all witnesses."""
-
-    console: ConsoleLog
-    boot: boots.Boot
-
-    @property
-    def told(self) -> qmp.Told:
-        """What qemu told."""
-        return self.boot.told
-
-    @property
-    def ending(self) -> Ending:
-        """How the step ended; a console from elsewhere ended by itself."""
-        return self.boot.step.ending if self.boot.step else Ending.EXITED
-
-    @property
-    def announced(self) -> bool:
-        """Whether the kernel said that it was going to reset or to switch off."""
-        return any(GOODBYE.match(line) for line in self.console.tail)
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing but firmware was heard."""
-        return not self.console.said
-
-
-def _guests_own(step: StepResult) -> bool:
-    """Whether a step ended by what the guest did, or did not do, and not by what became of qemu."""
-    return step.ending is Ending.DEADLINE or step.ok
-
-
-def _ending(end: End) -> Iterator[Finding]:
-    """Yield what kept a boot from its end marker; nothing if it got there, or if the machine is to blame."""
-    console, told = end.console, end.told
-    if console.done is not None:
-        if console.done[0] + console.done[1] < (console.announced or 0):
-            yield _unfinished(
-                "boot.incomplete", "the init says it is done, but announced more modules than it tried", end
-            )
-        return
-    step = end.boot.step
-    if (step is not None and not _guests_own(step)) or qmp.is_hosts(told, console.tail):
-        return  # the check of infra.* tells it
-    fatal = any(crash.panic or crash.category not in MILD for crash in console.crashes)
-    if fatal:
-        return
-    if told.panicked_at:
-        yield _unfinished("boot.panic", "the kernel told its machine of a panic, and its console of none", end)
-    elif end.ending is Ending.DEADLINE:
-        id_, message = ("boot.silent", "the kernel said nothing") if end.silent else HUNG
-        yield _unfinished(id_, message, end)
-    elif told.triple_fault_at and not end.announced:
-        yield _unfinished("boot.triple-fault", "the processor met a triple fault and was reset", end)
-    elif told.shutdown == "guest-reset" and not end.announced:
-        yield _unfinished("boot.reset", "the kernel reset the machine without a word", end)
-    elif end.silent:
-        yield _unfinished("boot.silent", "the kernel said nothing", end)
-    elif console.announced is None:
-        yield _unfinished("boot.no-init", "the kernel started, but the init did not", end)
-    else:
-        how = "the guest switched itself off" if told.shutdown == "guest-shutdown" else "the machine stopped"
-        yield _unfinished("boot.incomplete", f"{how} without the end marker of the init", end)
-
-
-def _unfinished(id_: str, message: str, end: End) -> Finding:
-    console, pending = end.console, end.console.pending
-    first = pending.at if pending else max(1, console.lines - len(console.tail) + 1)
-    return Finding(
-        id=id_,
-        severity=Severity.FAIL,
-        title=message,
-        message=f"{message}, while {DOING[pending.stage]} {pending.path}" if pending else message,
-        where=Span(file=end.boot.file, first=first if console.lines else 0, last=console.lines),
-        blame=pending.path if pending else "",
-        because=tuple(_witnesses(end)),
-        data={
-            "lines": console.lines,
-            "kernel_at": console.kernel_at,
-            "shutdown": end.told.shutdown,
-            "counter": f"{end.told.counter:#x}" if end.told.counter is not None else "",
-            "tail": list(console.tail),
-        },
-    )
-
-
-def _witnesses(end: End) -> Iterator[str]:
-    """Yield what is known of the end, each with its place."""
-    told, pending = end.told, end.console.pending
-    if pending:
-        yield f"the last marker says that it was {DOING[pending.stage]} {pending.path}"
-    if program := next((run for run in end.console.programs if run.status is None), None):
-        yield f"the last marker says that the program {program.name!r} was running"
-    if end.silent:
-        yield "its console had said nothing"
-    if end.ending is Ending.DEADLINE:
-        detail = end.boot.step.detail if end.boot.step else ""
-        yield f"it was ended: {detail}" if detail else "it was ended at the deadline of the boot step"
-    if told.counter is not None:
-        yield f"shortly before, the processor was at {told.counter:#x} ({end.boot.events}:{told.counter_at})"
-    if told.triple_fault_at:
-        yield f"qemu noted a triple fault ({end.boot.notes}:{told.triple_fault_at})"
-    if told.shutdown:
-        yield f"qemu ended for the reason {told.shutdown} ({end.boot.events}:{told.shutdown_at})"
-    if told.panicked_at:
-        yield f"the guest told of a panic ({end.boot.events}:{told.panicked_at})"
-    if told.watchdog_at:
-        yield f"a watchdog of the machine fired ({end.boot.events}:{told.watchdog_at})"
-
-
-def _flood(step: StepResult, file: str) -> Finding:
-    return Finding(
-        id="boot.flood",
-        severity=Severity.WARNING,
-        title="the console was flooded",
-        message=f"the console said more than is kept: {step.dropped} bytes in the middle are not there",
-        where=Span(file=file),
-        data={"dropped": step.dropped},
     )

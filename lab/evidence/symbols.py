@@ -119,6 +119,15 @@ class Listing:
         found = self.index(name)
         return None if found is None else int(self.values[found])
 
+    def nearest(self, address: int) -> str:
+        """Return an address as "symbol+0x2" by the last symbol of code at or before it; "" if none is within a MiB."""
+        code = np.flatnonzero(np.isin(self.letters | np.uint8(_UPPER), np.frombuffer(b"tw", np.uint8)))
+        values = self.values[code]
+        at = int(np.searchsorted(values, np.uint64(address & (2**64 - 1)), side="right")) - 1
+        if at < 0 or not 0 <= address - int(values[at]) < 1 << 20:
+            return ""
+        return f"{self.names.text(int(code[at]))}+{address - int(values[at]):#x}"
+
     def index(self, name: str) -> int | None:
         """Return the position of the first symbol of that name, or None."""
         wanted = name.encode("utf-8", "surrogateescape")

@@ -299,6 +299,28 @@ def test_a_hang_says_where_the_processor_was(tmp_path):
     assert "shortly before, the processor was at 0xffffffff81000123 (qmp.jsonl:2)" in finding.because
 
 
+MAP = "ffffffff81000000 T _text\nffffffff81000100 t spin\nffffffff81000200 d data\nffffffff82000000 B _end\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "counter", "function"),
+    [
+        ("", "ffffffff81000123", "spin"),
+        ("CONFIG_RANDOMIZE_BASE=y\n", "ffffffff81000123", ""),
+        ("", "ffffffff91000123", ""),
+        ("", "0000000000000010", ""),
+    ],
+    ids=["known", "moved", "far away", "below"],
+)
+def test_a_hang_names_its_function_where_that_is_known(tmp_path, config, counter, function):
+    (tmp_path / "System.map").write_text(MAP)
+    (tmp_path / "config.txt").write_text(config)
+    registers = {"asked": "human-monitor-command", "answer": f"RIP={counter}"}
+    (finding,) = judged(tmp_path, BOOTING, ending="deadline", status=-1, told=[UP, registers])
+    assert finding.function == function
+    assert any("spin+0x23" in reason for reason in finding.because) == bool(function)
+
+
 def test_a_boot_that_was_ended_for_its_silence_says_so(tmp_path):
     found = judged(tmp_path, BOOTING, ending="deadline", status=-1, detail="it had said nothing for 30 s")
     assert "it was ended: it had said nothing for 30 s" in found[0].because
