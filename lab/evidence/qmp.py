@@ -26,8 +26,8 @@ QUIT = "quit"  # the lab's own word to a guest that will not go on
 
 # What "info registers" calls the program counter, by architecture: x86, arm64, arm, riscv, ppc, s390.
 COUNTER = re.compile(
-    r"\b[ER]IP=([0-9a-f]{8,16})|\bPC=([0-9a-f]{16})|\bR15=([0-9a-f]{8})|\bpc +([0-9a-f]{8,16})"
-    r"|\bNIP ([0-9a-f]{16})|\bPSW=mask [0-9A-F]{16} addr ([0-9A-F]{16})"
+    r"\b(?:[ER]IP=([0-9a-f]{8,16})|PC=([0-9a-f]{16})|R15=([0-9a-f]{8})|pc +([0-9a-f]{8,16})"
+    r"|NIP ([0-9a-f]{16})|PSW=mask [0-9A-F]{16} addr ([0-9A-F]{16}))\b"  # x86 has an R15, too: of 16 digits
 )
 TERMINATED = re.compile(r"\s*qemu-system-\S+: terminating on signal \d+")
 TRIPLE_FAULT = b"Triple fault"

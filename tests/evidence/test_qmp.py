@@ -50,7 +50,11 @@ def test_a_triple_fault_is_in_qemus_notes(tmp_path):
 @pytest.mark.parametrize(
     ("registers", "counter"),
     [
-        ("RAX=0000000000000000\r\nRIP=ffffffff81000123 RFL=00000002", 0xFFFFFFFF81000123),
+        (
+            "R12=ffff88800016bec0 R13=0000000000000000 R14=0000000000000000 R15=0000000000000000\r\n"
+            "RIP=ffffffff81000123 RFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0",
+            0xFFFFFFFF81000123,
+        ),
         ("EIP=c1000123 EFL=00000002", 0xC1000123),
         (" PC=ffffffc008010000 X00=0000000000000000", 0xFFFFFFC008010000),
         ("R12=c0a00000 R13=c0a01f00 R14=c0100120 R15=c0100124\nPSR=600000d3", 0xC0100124),
