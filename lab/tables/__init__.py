@@ -13,18 +13,21 @@ from lab.tables.rows import (
     Arch,
     Filesystem,
     FilesystemKind,
+    Fix,
     Image,
+    Kernel,
     Machine,
     OnPanic,
     Purpose,
     Tables,
     Toolchain,
     ToolchainFamily,
+    Undo,
 )
 
 __all__ = [
-    "BASED", "DATA", "Arch", "Filesystem", "FilesystemKind", "Image", "Machine", "OnPanic", "Purpose", "Tables",
-    "Toolchain", "ToolchainFamily", "load",
+    "BASED", "DATA", "Arch", "Filesystem", "FilesystemKind", "Fix", "Image", "Kernel", "Machine", "OnPanic", "Purpose", "Tables",
+    "Toolchain", "ToolchainFamily", "Undo", "load",
 ]  # fmt: skip
 
 DATA = Path(__file__).parent.parent / "data"
@@ -43,6 +46,9 @@ def load(*, images: Path, data: Path | None = None) -> Tables:
         image=files.images(),
         kconfig=files.kconfig(),
         kconfig_further=files.kconfig_further(),
+        kernel=files.rows("kernel", Kernel),
+        fix=files.rows("fix", Fix),
+        patch=files.patches(),
     )
     if not files.broken:  # a row that could not be read would show again as an unknown name
         cross_check(tables, files)

@@ -13,7 +13,9 @@ from lab.tables.rows import (
     Arch,
     Filesystem,
     FilesystemKind,
+    Fix,
     Image,
+    Kernel,
     Named,
     Purpose,
     Tables,
@@ -29,7 +31,7 @@ _PLACE = re.compile(r"(?:/[A-Za-z0-9_.+-]+)+")
 
 def cross_check(tables: Tables, files: Files) -> None:
     """Complain about every row that names what is not there, or what does not go with it."""
-    for rows in (tables.arch, tables.toolchain, tables.filesystem, tables.image):
+    for rows in (tables.arch, tables.toolchain, tables.filesystem, tables.image, tables.kernel, tables.fix):
         for row in rows.values():
             if not _NAME.fullmatch(row.name):
                 files.complain(row, f"name {row.name!r} must consist of a-z, 0-9, '_', '.' and '-'")
@@ -43,6 +45,10 @@ def cross_check(tables: Tables, files: Files) -> None:
         _check_filesystem(filesystem, tables, files)
     for image in tables.image.values():
         _check_image(image, tables, files)
+    for kernel in tables.kernel.values():
+        _check_kernel(kernel, tables, files)
+    for fix in tables.fix.values():
+        _check_fix(fix, tables, files)
     for (name, of_arch), notes in files.fragments.items():
         if name not in tables.kconfig or of_arch not in tables.arch:
             notes.add(1, 1, f"a fragment for one architecture belongs to {name}.config and to a row of arch.yaml")
@@ -138,3 +144,31 @@ def _check_image(image: Image, tables: Tables, files: Files) -> None:
         files.complain(image, f"tools {image.tools!r} is no image of native tools")
     if (image.purpose is Purpose.TOOLS) != bool(image.over):
         files.complain(image, "purpose 'tools' needs 'over', and no other purpose has it")
+
+
+_RELEASE = re.compile(r"(?:[0-9]+\.[0-9]+)?")
+_DAY = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2})?")
+
+
+def _check_kernel(kernel: Kernel, tables: Tables, files: Files) -> None:
+    for name in kernel.toolchains:
+        if name not in tables.toolchain:
+            files.complain(kernel, f"kernel {kernel.name!r} names an unknown toolchain {name!r}")
+    if not _DAY.fullmatch(kernel.released) or not _RELEASE.fullmatch(kernel.name):
+        files.complain(
+            kernel, f"kernel {kernel.name!r}: its name must be a release, and 'released' a day as YYYY-MM-DD"
+        )
+
+
+def _check_fix(fix: Fix, tables: Tables, files: Files) -> None:
+    releases = [fix.version, fix.since, fix.until, *(one for undo in fix.undo for one in (undo.since, undo.until))]
+    if not all(_RELEASE.fullmatch(one) for one in releases) or not _DAY.fullmatch(fix.released):
+        files.complain(
+            fix, f"fix {fix.name!r}: version, since and until must be releases, and 'released' a day as YYYY-MM-DD"
+        )
+    for undo in fix.undo:
+        if undo.patch not in tables.patch:
+            files.complain(fix, f"fix {fix.name!r} names an unknown patch {undo.patch!r}")
+    for item in (*fix.kconfig, *(one for undo in fix.undo for one in undo.kconfig)):
+        if item.startswith("lab:") and item.removeprefix("lab:") not in tables.kconfig:
+            files.complain(fix, f"fix {fix.name!r} names an unknown fragment {item!r}")

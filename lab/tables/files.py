@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from lab import yamltext
-from lab.tables.rows import Arch, Filesystem, Image, Toolchain
+from lab.tables.rows import Arch, Filesystem, Fix, Image, Kernel, Toolchain
 from lab.yamltext import Node, Notes
 
-Row = TypeVar("Row", Arch, Toolchain, Filesystem, Image)
+Row = TypeVar("Row", Arch, Toolchain, Filesystem, Image, Kernel, Fix)
 ONE = (1, 2**40)
 BOUNDS = {"bits": (32, 64), "granularity_ns_min": (0, 10**10), "granularity_ns_max": (1, 10**10)}
 
@@ -71,6 +71,11 @@ class Files:
                 self.fragments[name, arch] = notes
         return rows
 
+    def patches(self) -> dict[str, str]:
+        """Return the texts of patches/<name>.patch by name."""
+        texts = {path.stem: self.text(path)[0] for path in sorted((self.folder_data / "patches").glob("*.patch"))}
+        return {name: text for name, text in texts.items() if text is not None}
+
     def root(self, path: Path) -> tuple[Node | None, Notes]:
         """Return the root of a YAML file, None if it cannot be read, and where its complaints go."""
         text, notes = self.text(path)
@@ -86,7 +91,7 @@ class Files:
             notes.add(1, 1, f"cannot read the table: {error.strerror}")
             return None, notes
 
-    def complain(self, row: Arch | Toolchain | Filesystem | Image, message: str) -> None:
+    def complain(self, row: Arch | Toolchain | Filesystem | Image | Kernel | Fix, message: str) -> None:
         """Note a mistake of a row at the place where the row begins."""
         notes, node = self.places[type(row), row.name]
         notes.at(node, message)

@@ -153,6 +153,49 @@ class Image:
     over: tuple[str, ...] = ()  # such a row: its files and folders that are mounted over those of the same path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One kernel source that reports are tried on. name: its release."""
+
+    name: str
+    package: str  # Debian's, of its source
+    suite: str  # that has it
+    toolchains: tuple[str, ...]  # rows of toolchain.yaml that build it, its own suite's first
+    released: str = ""  # the day of the release, YYYY-MM-DD; "" if nobody knows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """A patch that brings a fault back in releases since … until (half-open). kconfig: what these releases need besides."""
+
+    since: str
+    until: str
+    patch: str  # lab/data/patches/<patch>.patch
+    kconfig: tuple[str, ...] = ()
+    note: str = ""  # in what it is not the fault of the report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """One fault that was reported and mended."""
+
+    name: str
+    findings: tuple[str, ...]  # what a report of it shows, any of them
+    mended: str  # a sentence: what the fix does
+    cause: str  # the finding that the lab has for it
+    undo: tuple[Undo, ...]
+    symbols: tuple[str, ...] = ()  # any of these must be on; () asks for none
+    archs: tuple[str, ...] = ()  # as the kernel calls them; () is all
+    commit: str = ""  # of the fix; "" if there is none
+    subject: str = ""
+    version: str = ""  # the first release that has it
+    released: str = ""  # when that was, YYYY-MM-DD
+    since: str = ""  # the first release that has the mechanism
+    until: str = ""  # the first one that has it no more
+    whole_seconds: bool = False  # it needs a filesystem with such file times
+    kconfig: tuple[str, ...] = ()  # in what configuration it shows, on top of tinyconfig and lab:boot
+
+
 Named = TypeVar("Named", Arch, Toolchain)
 
 
@@ -172,6 +215,9 @@ class Tables:
     kconfig_further: Mapping[str, Mapping[str, str]] = field(
         default_factory=dict
     )  # name -> Arch.name -> <name>.<arch>.config
+    kernel: Mapping[str, Kernel] = field(default_factory=dict)
+    fix: Mapping[str, Fix] = field(default_factory=dict)
+    patch: Mapping[str, str] = field(default_factory=dict)  # the texts of lab/data/patches/<name>.patch
 
     def arch_named(self, name: str) -> Arch | None:
         """Return a row by its name or an alias, or None."""
