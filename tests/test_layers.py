@@ -31,13 +31,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checks.join": {"errors", "model", "evidence", "checks.told"},
     "checks.boot": {"errors", "model", "evidence", "checks.boot_modules", "checks.boot_end"},  # one leaf in three files
     "boot": {"errors", "model", "tables", "boot"},
+    "repro": {"errors", "model", "tables", "yamltext", "kconfig", "evidence", "checks", "repro"},
     "results": {"errors", "model", "results", "plan.statistics"},
     "report": NOUNS | {"results", "report"},
     "use": {
         *NOUNS, "settings", "proc", "tables", "matrix", "plan", "environment", "kbuild", "evidence", "checks", "boot",
-        "results", "report", "use.session", "use.attempt", "use.bench", "use.sweep", "use.doctor", "use.record",
+        "results", "report", "repro", "use.session", "use.attempt", "use.bench", "use.sweep", "use.doctor", "use.record",
         "use.obstacles", "use.guest", "use.lines", "use.contrast", "use.crew",
-        "use.shards", "use.given",
+        "use.shards", "use.given", "use.tree",
     },
     "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks", "cli"},
     "__main__": {"cli"},
@@ -50,7 +51,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
     "scipy": {"plan.statistics"},
-    "typer": {"cli", "cli.attempts", "cli.boots", "cli.decoding", "cli.groups", "cli.plumbing", "cli.trials"},
+    "typer": {"cli", "cli.attempts", "cli.boots", "cli.decoding", "cli.groups", "cli.plumbing", "cli.repro", "cli.trials"},
     "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},
 }
 
