@@ -385,3 +385,16 @@ def _expected(node: Node, message: str, notes: Notes) -> None:
     if isinstance(node, Scalar) and node.plain and not node.text:
         kind = "nothing"
     notes.at(node, f"{message}, not {kind}")
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./=+-]*(?::[A-Za-z0-9_./=+-]+)?")
+
+
+def scalar(written: str) -> str:
+    """Return a text as YAML writes it on one line, also within [ ] and { }: plain if that is safe, else in double quotes.
+
+    What it becomes is never more than that one text, whatever is in it.
+    """
+    if _PLAIN.fullmatch(written):
+        return written
+    return yaml.safe_dump(written, default_style='"', allow_unicode=False, width=10**9).rstrip("\n")
