@@ -51,7 +51,16 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
     "scipy": {"plan.statistics"},
-    "typer": {"cli", "cli.attempts", "cli.boots", "cli.decoding", "cli.groups", "cli.plumbing", "cli.repro", "cli.trials"},
+    "typer": {
+        "cli",
+        "cli.attempts",
+        "cli.boots",
+        "cli.decoding",
+        "cli.groups",
+        "cli.plumbing",
+        "cli.repro",
+        "cli.trials",
+    },
     "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},
 }
 

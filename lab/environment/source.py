@@ -89,6 +89,13 @@ def prepare(source: Source, settings: Settings, say: Say = silent, holds: Holds 
         return _debian(source, settings, say, keep)
 
 
+def cached(source: DebianSource, settings: Settings, holds: Holds) -> Tree | None:
+    """Return the unpatched tree of a package if the cache has it; nothing is fetched, and no suite is looked for."""
+    name = f"{source.suite}-{source.package}"
+    note = settings.cache / "downloads" / f"{name}.tree"
+    return _noted(note, source.package, settings, holds) if source.suite and note.exists() else None
+
+
 def patched(
     tree: Tree, patches: tuple[Patch, ...], settings: Settings, say: Say = silent, holds: Holds | None = None
 ) -> Tree:
@@ -206,13 +213,8 @@ def _debian(source: DebianSource, settings: Settings, say: Say, holds: Holds) ->
     # beside the folder: the package may leave the cache before its tree does
     note = folder.with_name(f"{name}.tree")
     with locked(settings, name):
-        if note.exists():
-            digest, version = note.read_text().split()
-            ready = settings.cache / "sources" / digest[:16]
-            holds.keep("sources", ready.name)
-            if ready.exists():
-                origin = f"{source.package} {version}"
-                return Tree(path=ready, key=ready.name, version=version_of(ready), origin=origin, sha256=digest)
+        if note.exists() and (tree := _noted(note, source.package, settings, holds)):
+            return tree
         holds.keep("downloads", name)
         say(f"fetching {source.package} of {suite}")
         package = apt.download(source.package, suite, folder, settings)
@@ -233,6 +235,16 @@ def _debian(source: DebianSource, settings: Settings, say: Say, holds: Holds) ->
         note.write_text(f"{digest} {package.version}\n")
         shutil.rmtree(folder / "x")
         return tree
+
+
+def _noted(note: Path, package: str, settings: Settings, holds: Holds) -> Tree | None:
+    """Return the tree that a note is about, None if it has left the cache."""
+    digest, version = note.read_text().split()
+    ready = settings.cache / "sources" / digest[:16]
+    holds.keep("sources", ready.name)
+    if not ready.exists():
+        return None
+    return Tree(path=ready, key=ready.name, version=version_of(ready), origin=f"{package} {version}", sha256=digest)
 
 
 def _unpacked(tarball: Path, digest: str, origin: str, settings: Settings, say: Say, holds: Holds) -> Tree:

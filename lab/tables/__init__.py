@@ -26,8 +26,8 @@ from lab.tables.rows import (
 )
 
 __all__ = [
-    "BASED", "DATA", "Arch", "Filesystem", "FilesystemKind", "Fix", "Image", "Kernel", "Machine", "OnPanic", "Purpose", "Tables",
-    "Toolchain", "ToolchainFamily", "Undo", "load",
+    "BASED", "DATA", "Arch", "Filesystem", "FilesystemKind", "Fix", "Image", "Kernel", "Machine", "OnPanic", "Purpose",
+    "Tables", "Toolchain", "ToolchainFamily", "Undo", "load",
 ]  # fmt: skip
 
 DATA = Path(__file__).parent.parent / "data"
