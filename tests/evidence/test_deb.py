@@ -2,7 +2,7 @@ import contextlib
 import gzip
 import io
 import lzma
-import os
+import random
 import struct
 import tarfile
 import tracemalloc
@@ -16,6 +16,7 @@ from lab.evidence import deb
 from lab.evidence.elf import UnreadableError
 
 IMAGE = ("./boot/vmlinuz-6.1.0", b"kernel")
+NOISE = random.Random(1).randbytes(9000)  # the same in every process: pytest-xdist compares the names of tests
 MODULE = ("./lib/modules/6.1.0/kernel/lib/x.ko", b"\x7fELF module")
 
 
@@ -110,7 +111,7 @@ def test_a_long_name_is_read(unpacked):
         (b"!<arch>\n" + member("debian-binary", b"2.0\n"), "no data.tar"),
         (package(b"x", size=9_999_999_999), "reaches beyond the file"),
         (package(b"x" * 40, size=-5), "reaches beyond the file"),
-        (package(lzma.compress(tar((IMAGE[0], os.urandom(9000))))[:4000]), "damaged packed data"),
+        (package(lzma.compress(tar((IMAGE[0], NOISE)))[:4000]), "damaged packed data"),
         (package(b"\xfd7zXZ\x00" + b"nonsense" * 9), "damaged packed data"),
         (package(b"no tar at all" * 100, "data.tar"), "no tar archive"),
     ],
@@ -147,7 +148,7 @@ def test_a_bomb_is_told_and_not_unpacked(unpacked, tmp_path):
     assert (tmp_path / "out/boot/zeros").stat().st_size < 128 << 20
 
 
-@pytest.mark.parametrize("raw", [b"", b"!<arch>\n", b"!<arch>\nother-member    ", os.urandom(100)])
+@pytest.mark.parametrize("raw", [b"", b"!<arch>\n", b"!<arch>\nother-member    ", NOISE[:100]])
 def test_what_is_no_package_is_told_from_one(tmp_path, raw):
     (tmp_path / "x").write_bytes(raw)
     assert not deb.is_deb(tmp_path / "x")
