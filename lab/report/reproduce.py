@@ -195,15 +195,32 @@ class Recipe(TypedDict):
     boot: BootRecipe | None
 
 
+class Further(TypedDict, total=False):
+    """Keys of record.json that script() reads if they are there.
+
+    mount: the image that makes the filesystem; without it the build's does. wrappers: the files under /lab/bin. tools: the
+    image with native tools. probe: the step that makes again what was made. amplify: what made races likelier.
+    """
+
+    mount: ImageRecipe | None
+    wrappers: Sequence[TextFile]
+    tools: ImageRecipe
+    probe: StepRecipe
+    amplify: AmplifyRecipe
+
+
 def script(record: Mapping[str, Any]) -> str:
     """Return the script that does again what a record (see Recipe) says; a KeyError names what the record lacks."""
     wanted = {name: record[name] for name in Recipe.__annotations__}
+    further = {name: record.get(name) for name in Further.__annotations__}
+    makes = "loop" in (record["filesystem"]["kind"], (record["filesystem"].get("base") or {}).get("kind"))
     return _rendered(
         "reproduce.sh.j2",
         **wanted,
-        tools=record.get("tools"),
-        amplify=record.get("amplify"),
-        compiler_cache=_has_cache(record["steps"]),
+        **further,
+        compiler_cache=has_cache(record["steps"]),
+        makes=makes,
+        maker=further["mount"] if makes else None,
     )
 
 
@@ -222,6 +239,7 @@ def _rendered(template: str, **values: Any) -> str:
         autoescape=False,
     )
     environment.filters |= {"q": quoted, "words": words, "comment": comment, "heredoc": heredoc, "file": file_name}
+    environment.filters |= {"packages": packages}
     return environment.get_template(template).render(**values)
 
 
@@ -251,6 +269,11 @@ def heredoc(text: str, number: int) -> str:
     return f"<<'{delimiter}'\n{text}{newline}{delimiter}"
 
 
+def packages(image: ImageRecipe) -> str:
+    """Return a line for each package of an image, "name version", by name."""
+    return "".join(f"{comment(name)} {comment(version)}\n" for name, version in sorted(image["packages"].items()))
+
+
 def file_name(value: object) -> str:
     """Return a name that is safe as that of a file in a folder of the script's own."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "._+-") else "_" for char in str(value))
@@ -262,5 +285,6 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
-def _has_cache(steps: Iterable[StepRecipe]) -> bool:
+def has_cache(steps: Iterable[StepRecipe]) -> bool:
+    """Whether the steps use a compiler cache."""
     return any(name == "CCACHE_DIR" for step in steps for name, _ in step["environment"])

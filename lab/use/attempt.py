@@ -137,6 +137,9 @@ class Attempt:
             steps=(*self.configure_steps, self.build_step),
             boot=boot,
             engine={"version": self.bench.engine.version.get("Version", ""), "url": self.bench.engine.url},
+            mount=records.image_recipe(images[self.inputs.mount.name], self.inputs.mount)
+            if self.inputs.mount
+            else None,
         )
         if self.remake_step is not None:
             written["probe"] = records.step_recipe(self.remake_step)
@@ -223,7 +226,7 @@ class Attempt:
         config = (out / ".config").read_text(errors="replace") if (out / ".config").is_file() else ""
         lost = kbuild.not_honoured(kbuild.fragments(self.cell), config)
         if lost:
-            self.findings.append(_config_finding(lost))
+            self.findings.append(config_finding(lost))
         return not lost
 
     def _make(self, inside: Place, out: Path) -> bool:
@@ -386,7 +389,8 @@ def _judged(attempt: Attempt) -> AttemptResult:
     )
 
 
-def _config_finding(lost: tuple[kbuild.NotHonoured, ...]) -> Finding:
+def config_finding(lost: tuple[kbuild.NotHonoured, ...]) -> Finding:
+    """Return the finding that a configuration is not the one that was asked for. lost: at least one."""
     symbol, wanted, got = lost[0]
     return Finding(
         id="config.not-honoured",

@@ -29,10 +29,11 @@ from lab.report.reproduce import (
     StepRecipe,
     TextFile,
 )
-from lab.tables import Filesystem, FilesystemKind, Image
+from lab.tables import DATA, Filesystem, FilesystemKind, Image
 from lab.use.bench import RULES
 
 QEMU_MIB = 1024  # of a container, beside the guest's memory
+WRAPPERS = (DATA / "bin" / "cmp",)  # what lab.use.bench lays under /lab/bin
 
 
 def image_recipe(row: Image, built: BuiltImage) -> ImageRecipe:
@@ -103,6 +104,7 @@ def record(
     steps: Iterable[Step],
     boot: BootRecipe | None,
     engine: dict[str, Any],
+    mount: ImageRecipe | None = None,
 ) -> dict[str, Any]:
     """Return the record: lab.report.reproduce.Recipe, and beside it what people want to know later."""
     return {
@@ -119,7 +121,9 @@ def record(
         "container": _container(place),
         "source": _source(cell, tree),
         "patches": [TextFile(name=f"{patch.name}.patch", text=patch.text) for patch in cell.patches],
-        "filesystem": _filesystem(filesystem, base),
+        "filesystem": filesystem_recipe(filesystem, base),
+        "mount": mount,
+        "wrappers": [TextFile(name=path.name, text=path.read_text()) for path in WRAPPERS],
         "kconfig": [TextFile(name=name, text=text) for name, text in kbuild.kconfig_files(cell)],
         "steps": [step_recipe(step) for step in steps],
         "boot": boot,
@@ -154,9 +158,10 @@ def step_recipe(step: Step) -> StepRecipe:
     )
 
 
-def _filesystem(row: Filesystem, base: Filesystem | None = None) -> FilesystemRecipe:
+def filesystem_recipe(row: Filesystem, base: Filesystem | None = None) -> FilesystemRecipe:
+    """Return what it takes to have the filesystem again. base: the row that it lies on."""
     recipe = FilesystemRecipe(
-        base=_filesystem(base) if base else None,
+        base=filesystem_recipe(base) if base else None,
         name=row.name,
         kind=row.kind.value,
         fstype=row.fstype,

@@ -153,21 +153,24 @@ def test_what_is_to_be_amplified_is_no_text_for_the_shell(tmp_path):
 
 
 def test_it_says_which_packages_the_image_had():
-    assert "#   gcc-12 12.2.0-14\n" in made()
+    assert "\ngcc-12 12.2.0-14\nmake 4.3-4.1\n" in made()
 
 
 def test_it_says_of_which_day_the_images_packages_are():
     image = {**IMAGE, "snapshot": "20250520", "releases": {"bookworm": "Tue, 20 May 2025 08:13:22 UTC"}}
     text = made(image=image)
-    assert "#   as the archive was on 20250520\n#   from the index of bookworm, Tue, 20 May 2025 08:13:22 UTC\n" in text
-    assert "SNAPSHOT-ARCHIVE/20250520T000000Z/ bookworm main" in text
+    assert (
+        "#     as the archive was on 20250520\n#     from the index of bookworm, Tue, 20 May 2025 08:13:22 UTC\n"
+        in text
+    )
     assert "as the archive was" not in made()
 
 
 def test_the_source_package_is_verified_before_it_is_unpacked():
     text = made(source=DEBIAN)
-    assert "apt-get download linux-source-6.1=6.1.192-2" in text
+    assert "apt-get download -- linux-source-6.1=6.1.192-2" in text
     assert text.index("sha256sum -c") < text.index("tar -C")
+    assert f'linux-source-*.tar.*)" {DEBIAN["sha256"]}\n' in text
 
 
 def test_a_record_that_lacks_something_is_named():
@@ -196,9 +199,19 @@ def test_a_comment_stays_on_its_line():
 
 
 TOOLS = {
-    "docker": 'case "$1 $2" in "image inspect") exit "${NO_IMAGE:-0}" ;; esac\n'
+    # an image is there, unless it is named in LACKING; one that was loaded or imported is
+    "docker": 'case "$1 $2" in "image inspect")\n'
+    '[ -n "$3" ] || exit 1\n'
+    'case " ${LACKING:-} " in *" $3 "*) grep -qsx "$3" "$SEEN/loaded" ;; esac; exit\nesac\n'
+    'case $1 in load) echo "$@" >>"$SEEN/host"; echo "$LACKING" | tr " " "\\n" >>"$SEEN/loaded"; exit ;;\n'
+    'import) echo docker "$@" >>"$SEEN/host"; echo sha256:made; exit ;; esac\n'
+    # the patch is applied to the copy, mkfs is written down
+    'case " $* " in *" patch -d /src "*) tree=$(echo "$*" | sed "s/.* -v \\([^ :]*\\):\\/src .*/\\1/")\n'
+    'exec patch -d "$tree" -p1 --batch --forward --fuzz=0 --no-backup-if-mismatch --reject-file=- ;;\n'
+    '*" mkfs."*) echo "$@" | sed "s/.* -v/-v/" >>"$SEEN/host"; exit ;; esac\n'
     # a file is taken out of the guest's image
-    'case $1 in create) echo "container of $2"; exit ;; cp) echo "$3" >"$4"; exit ;; rm) exit ;; esac\n'
+    'case $1 in create) echo "container of $2"; exit ;; rm) exit ;;\n'
+    'cp) case $2 in *dpkg/status) cat "$SEEN/status" >"$3" ;; *) echo "$3" >"$4" ;; esac; exit ;; esac\n'
     'for word; do printf "%s\\n" "$word"; done >>"$SEEN/docker"; echo -- >>"$SEEN/docker"\n'
     'case " $* " in *" make "*" -j2 "*) exit "${BUILD_STATUS:-0}" ;; esac\n'
     # the container that packs the initramfs
@@ -206,8 +219,10 @@ TOOLS = {
     'echo k >"$WORK/out/arch/x86/boot/bzImage"; : >"$WORK/out/.reproduce-initramfs" ;; esac\n',
     "id": "echo 0\n",
     "mount": 'echo mount "$@" >>"$SEEN/host"\n',
-    "mountpoint": "exit 1\n",
-    "mkfs.ext4": 'echo mkfs.ext4 "$@" >>"$SEEN/host"\n',
+    "umount": "exit 1\n",
+    "mmdebstrap": 'for word; do printf "%s\\n" "$word"; done >"$SEEN/mmdebstrap"; cp "$PINS" "$SEEN/pins"; : >"$SEEN/layer"\n'
+    'for word; do case $word in *.layer.tar) : >"$word" ;; esac; done; exit "${NO_PACKAGES:-0}"\n',
+    "apt-get": "exit 100\n",
     "chown": 'echo chown "$@" >>"$SEEN/host"\n',
 }
 
@@ -287,7 +302,8 @@ def test_a_patch_is_applied_to_a_copy(world):
 def test_the_filesystem_is_the_recorded_one(world):
     world.run(made())
     image, out = world.work / "out.img", world.work / "out"
-    assert f"mkfs.ext4 -q -F -I 128 {image}\nmount -t ext4 -o loop,nosuid,nodev {image} {out}\n" in world.host()
+    mkfs = f"-v {image}:/disk.img sha256:0123 mkfs.ext4 -q -F -I 128 /disk.img\n"
+    assert f"{mkfs}mount -t ext4 -o loop,nosuid,nodev {image} {out}\n" in world.host()
 
 
 def test_a_tmpfs_has_the_recorded_size(world):
@@ -307,7 +323,7 @@ def test_a_server_of_coarse_times_comes_with_the_script_and_shows_the_base(world
 def test_a_server_that_does_not_come_up_is_told(world):
     dies = {**COARSE, "server": {"name": "coarse-times", "text": "import sys\nsys.exit('no /dev/fuse')\n"}}
     done = world.run(made(filesystem=dies))
-    assert done.returncode == 1
+    assert done.returncode == 128
     assert "did not come up: no /dev/fuse" in done.stderr
 
 
@@ -360,11 +376,108 @@ def test_nothing_is_booted_after_a_failed_build_and_its_status_is_told(world):
     assert len(world.containers()) == 2
 
 
-def test_a_missing_image_is_named_with_the_line_that_makes_one(world):
-    done = world.run(made(), NO_IMAGE="1")
-    assert done.returncode == 1
-    assert "has no image sha256:0123" in done.stderr
-    assert "mmdebstrap --variant=minbase --architectures=amd64 --include=gcc-12,make bookworm layer.tar" in done.stderr
+def test_the_status_of_each_step_is_kept(world):
+    world.run(made(), BUILD_STATUS="2")
+    lines = [line.split() for line in (world.work / "steps").read_text().splitlines()]
+    assert [(name, status) for name, status, _ in lines] == [("1-olddefconfig", "0"), ("2-build", "2")]
+
+
+def test_a_container_that_docker_could_not_run_is_not_the_kernels_fault(world):
+    assert world.run(made(), BUILD_STATUS="125").returncode == 128
+
+
+def test_what_fails_before_the_first_step_is_never_the_kernels_fault(world):
+    (world.folder / "tools/mount").write_text("#!/bin/sh\nexit 32\n")
+    assert world.run(made()).returncode == 128
+
+
+def test_a_patch_that_does_not_apply_cannot_be_judged(world):
+    (world.tree / "kernel/fork.c").write_text("something else\n")
+    done = world.run(made())
+    assert done.returncode == 125
+    assert not (world.seen / "docker").exists(), "something was built"
+
+
+def test_a_hook_is_told_what_has_been_reached(world):
+    hook = world.folder / "hook"
+    hook.write_text('#!/bin/sh\necho "$@" >>"$SEEN/hook"\n')
+    hook.chmod(0o755)
+    world.run(made(probe={**STEP, "name": "remake"}), HOOK=str(hook))
+    rest = f"{world.work} {world.work}/patched"
+    assert (world.seen / "hook").read_text() == f"mounted {rest}\nbuilt {rest}\nremade {rest}\n"
+
+
+def test_what_was_built_badly_is_made_again_too_and_the_first_status_counts(world):
+    done = world.run(made(probe={**STEP, "name": "remake"}), BUILD_STATUS="2")
+    assert done.returncode == 2
+    assert [line.split()[0] for line in (world.work / "steps").read_text().splitlines()][1:] == ["2-build", "remake"]
+
+
+def test_wrappers_come_first_in_path(world):
+    world.run(made(wrappers=[{"name": "cmp", "text": "#!/bin/sh\nexit 0\n"}]))
+    assert (world.work / "lab/bin/cmp").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_tarball_beside_the_script_is_the_source(world):
+    beside = world.folder / "source"
+    beside.mkdir()
+    subprocess.run(["tar", "-C", world.folder, "-cf", beside / "tarball", "tree"], check=True)
+    done = world.run(made(), SOURCE="")
+    assert done.returncode == 0, done.stderr
+    assert (world.work / "source/tree/kernel/fork.c").read_text() == "new\n"
+    damaged = world.run(made(source=TARBALL), SOURCE="")
+    assert damaged.returncode == 128
+    assert "is not the tarball of the record" in damaged.stderr
+
+
+def test_a_missing_image_is_loaded_from_beside_the_script(world):
+    (world.folder / "images").mkdir()
+    (world.folder / "images/build.tar").write_text("an archive\n")
+    done = world.run(made(), LACKING="sha256:0123")
+    assert done.returncode == 0, done.stderr
+    assert f"load -q -i {world.folder}/images/build.tar\n" in world.host()
+    assert world.containers()[1][-7] == "sha256:0123"
+
+
+def test_a_missing_image_is_made_of_the_recorded_versions_and_what_differs_is_told(world):
+    (world.seen / "status").write_text("Package: gcc-12\nVersion: 12.2.0-14+deb12u1\n\nPackage: new\nVersion: 1\n")
+    done = world.run(made(), LACKING="sha256:0123", MIRROR="file:/mirror")
+    assert done.returncode == 0, done.stderr
+    words = (world.seen / "mmdebstrap").read_text().splitlines()
+    assert words[-4:] == ["--", "bookworm", f"{world.work}/images/build.layer.tar", "deb file:/mirror bookworm main"]
+    assert {"--variant=minbase", "--architectures=amd64", "--include=gcc-12,make"} < set(words)
+    assert "Package: gcc-12\nPin: version 12.2.0-14\nPin-Priority: 1001\n" in (world.seen / "pins").read_text()
+    assert (world.work / "images/build.differs").read_text().splitlines() == [
+        "gcc-12: 12.2.0-14+deb12u1 is there, 12.2.0-14 was in the record's image",
+        "make: not there, 4.3-4.1 was in the record's image",
+        "new: 1 came on top",
+    ]
+    assert "3 packages differ" in done.stderr
+    assert world.containers()[1][-7] == "sha256:made"
+
+
+def test_an_image_of_a_past_day_is_made_from_an_archive_of_past_days(world):
+    (world.seen / "status").write_text("")
+    image = {**IMAGE, "snapshot": "20250520"}
+    done = world.run(made(image=image), LACKING="sha256:0123", SNAPSHOT="file:/snapshot")
+    assert done.returncode == 0, done.stderr
+    last = (world.seen / "mmdebstrap").read_text().splitlines()[-1]
+    assert last == "deb [check-valid-until=no] file:/snapshot/20250520T000000Z/ bookworm main"
+
+
+def test_an_image_that_cannot_be_made_is_the_machines_fault(world):
+    done = world.run(made(), LACKING="sha256:0123", NO_PACKAGES="25")
+    assert done.returncode == 128
+    assert "mmdebstrap could not make the image build" in done.stderr
+    (world.folder / "tools/mmdebstrap").unlink()
+    if shutil.which("mmdebstrap") is None:
+        assert "take a bundle that was made with --with-image" in world.run(made(), LACKING="sha256:0123").stderr
+
+
+def test_an_image_that_somebody_names_is_never_made(world):
+    done = world.run(made(), IMAGE="mine", LACKING="mine")
+    assert done.returncode == 128
+    assert "the engine has no image 'mine'" in done.stderr
 
 
 def test_hostile_words_of_a_record_stay_words(world):
