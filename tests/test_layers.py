@@ -55,6 +55,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
         "cli",
         "cli.attempts",
         "cli.boots",
+        "cli.bundles",
         "cli.decoding",
         "cli.groups",
         "cli.plumbing",

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import attempts, boots, decoding, groups, repro, trials
+from lab.cli import attempts, boots, bundles, decoding, groups, repro, trials
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -220,6 +220,7 @@ def compare_builds_command(
 
 
 app.command("diff")(attempts.diff_command)
+app.command("bundle")(bundles.bundle_command)
 
 
 @app.command("log")

@@ -169,6 +169,12 @@ class Engine:
             finally:
                 self._client.api.remove_container(container["Id"], force=True)
 
+    def save(self, image: str, archive: Path) -> None:
+        """Write the engine's own archive of an image (docker save's format) into a new file."""
+        with _engine_trouble("save an image"), archive.open("xb") as out:
+            for chunk in self._client.images.get(image).save(named=False):
+                out.write(chunk)
+
     # ---------------------------------------------------------------------------------------------------- execution
 
     def execute(
