@@ -6,14 +6,14 @@
 DIR: output directories of kbuild. read: commands.read_commands(), every .cmd file to typed facts. audit: that, and the three
 passes over all dependencies that the check of timestamps makes (inputs newer than objects, inputs written after their object,
 ties), with every target taken for a linked one, which is the most work. cat: the same files in the same order, to /dev/null.
-Each is the best of the repeats, in turn, with the files in the page cache; CPU seconds of process and children, so that a busy
-machine matters less. Nothing here is a test.
+Each is the best of the repeats, in turn, with the files in the page cache; CPU time of process and children. A busy machine
+shares its caches and, between hyperthreads, its cores: there CPU time grows for everybody. Nothing here is a test.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import resource
 import subprocess
 import time
 import tracemalloc
@@ -27,11 +27,12 @@ ARGUMENTS_BYTES = 100_000  # of one call of cat
 
 
 def cpu_s(act: Callable[[], object]) -> float:
-    """Return the CPU seconds of this process and its children."""
-    before = os.times()
+    """Return the CPU seconds of this process and its children. os.times() would count in hundredths."""
+    before = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
     act()
-    after = os.times()
-    return sum(after[:4]) - sum(before[:4])
+    after = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    children_s = sum(after[1][:2]) - sum(before[1][:2])
+    return after[0] - before[0] + children_s
 
 
 def cat(root: Path, files: list[str]) -> None:
@@ -61,9 +62,10 @@ class Tree:
         linked = {command.target: "vmlinux" for command in found}
         changes = {path: (time_ns,) for path, time_ns in self.times.items()}
         clock = race.Clock(times=self.times, changes=changes, granularity_ns=SECOND_NS)
-        race.newer_inputs(found, linked, self.times, clock, race.End(time_ns=max(self.times.values())))
-        race.dependency_pairs(found, linked, clock)
-        race.ties(found, linked, self.times, SECOND_NS)
+        given = race.Dependencies(found, self.times)
+        race.newer_inputs(given, linked, self.times, clock, race.End(time_ns=max(self.times.values())))
+        race.dependency_pairs(given, linked, clock)
+        race.ties(given, linked, self.times, SECOND_NS)
 
     def audit(self) -> None:
         self.judge(self.read())
@@ -87,7 +89,8 @@ def main() -> None:
         tree.audit()
         traced_s, peak = time.monotonic() - before, tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        print(f"{root}: {count} .cmd files, {tree.bytes / 1e6:.1f} MB")
+        lines = sum(len(command.deps) for command in tree.read())
+        print(f"{root}: {count} .cmd files, {tree.bytes / 1e6:.1f} MB, {lines / 1e3:.0f} thousand dependencies")
         for name, seconds in best.items():
             print(
                 f"  {name:6} {count / max(seconds, 1e-9):9.0f} files/s   {seconds / max(best['cat'], 1e-9):5.2f} x cat"

@@ -114,7 +114,7 @@ def _ties(evidence: Evidence, granularity_ns: int) -> Iterator[Finding | NotAppl
 def _uncertain(evidence: Evidence, granularity_ns: int) -> Iterator[NotApplicable]:
     """Count what the content of objects does not settle: it is no finding, and no pass either."""
     linked = _linked(evidence)
-    count = race.ties(evidence.commands, linked, evidence.mtimes, granularity_ns)
+    count = race.ties(evidence.dependencies, linked, evidence.mtimes, granularity_ns)
     if not count.pairs:
         return
     settled = " (objects' exports were compared with their list instead)" if evidence.autoksyms is not None else ""
@@ -150,7 +150,7 @@ def _recorded(evidence: Evidence, granularity_ns: int) -> _Race:
     pairs = race.round_pairs(rounds, exporters, clock, guarded=guarded is not False)
     pairs = race.at_risk(pairs, granularity_ns, ordered=guarded is not False)
     stepped_back = bool(steps_back(evidence.file(WRITES)))
-    pairs += race.dependency_pairs(evidence.commands, evidence.objects, clock, stepped_back=stepped_back)
+    pairs += race.dependency_pairs(evidence.dependencies, evidence.objects, clock, stepped_back=stepped_back)
     apart = [touch.first_ns - one.list_ns for one in rounds for touch in one.touches]
     return _Race(
         pairs=race.best_first(pairs, evidence.stale_exports),
@@ -368,7 +368,7 @@ def _stale_inputs(evidence: Evidence, granularity_ns: int) -> Iterator[Finding |
         return
     linked, clock = _linked(evidence), _clock(evidence, granularity_ns)
     times = {**evidence.mtimes, **evidence.source_times}
-    newer = race.newer_inputs(evidence.commands, linked, times, clock, _end(evidence, clock))
+    newer = race.newer_inputs(evidence.dependencies, linked, times, clock, _end(evidence, clock))
     old = {target for targets in newer.values() for target in targets}
     if len(old) > max(MAX_FINDINGS, len(linked) // 2):
         yield NotApplicable(

@@ -29,6 +29,7 @@ from lab.evidence import (
     mtimes,
     objects,
     packing,
+    race,
     sources,
     symbols,
     writes,
@@ -189,7 +190,7 @@ class Evidence:
         source = sources.source_tree(self.root, self.kernel_version) if self.shape is Shape.OUTPUT else None
         if source is None or source == self.root:
             return {}
-        return mtimes.of_sources(self.root, source, frozenset().union(*(command.deps for command in self.commands)))
+        return mtimes.of_sources(self.root, source, commands.dependency_names(self.commands))
 
     @cached_property
     def commands(self) -> tuple[commands.Command, ...]:
@@ -198,6 +199,11 @@ class Evidence:
             return commands.read_jsonl(self.file("commands.jsonl"))
         files = sorted(filter(commands.is_command_file, self.mtimes))
         return tuple(commands.read_commands(self.root, files))
+
+    @cached_property
+    def dependencies(self) -> race.Dependencies:
+        """What the commands depend on, of the files whose times are known."""
+        return race.Dependencies(self.commands, {**self.mtimes, **self.source_times})
 
     # ------------------------------------------------------------------------------------------ exports
 

@@ -6,6 +6,7 @@ mtimes.tsv: a first line "# captured_ns<TAB>N" (when the tree was read), then "m
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,16 +65,25 @@ def of_sources(out: Path, source: Path, names: Iterable[str]) -> dict[str, int]:
     names: as .cmd files have them, absolute or relative to `out` ("../include/linux/init.h"). Nothing is opened.
     """
     root, base = os.path.realpath(source) + os.sep, os.path.realpath(out)
+    folders: dict[str, str] = {}  # as named -> where it really is, with a slash; a few hundred hold all headers
     times: dict[str, int] = {}
     for name in names:
         if not name.startswith(("/", "../")):
             continue
+        folder, _, last = name.rpartition("/")
         try:
-            path = os.path.realpath(name if name.startswith("/") else f"{base}/{name}")
-            if path.startswith(root):
-                times[name] = os.lstat(path).st_mtime_ns
+            if folder not in folders:
+                real = os.path.realpath(f"{folder}/" if name.startswith("/") else f"{base}/{folder}")
+                folders[folder] = real.rstrip("/") + "/"
+            path = folders[folder] + last
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode) or last in ("", ".", ".."):
+                path = os.path.realpath(path)
+                status = os.lstat(path)
         except (OSError, ValueError):
             continue
+        if path.startswith(root):
+            times[name] = status.st_mtime_ns
     return times
 
 
@@ -138,7 +148,12 @@ def is_coarse(granularity_ns: int) -> bool:
 
 def tick(time_ns: int, granularity_ns: int) -> int:
     """Return the number of the tick that a time falls into. On a fine clock the time itself, whose ticks are not aligned."""
-    return time_ns // granularity_ns if is_coarse(granularity_ns) else time_ns
+    return time_ns // tick_ns(granularity_ns)
+
+
+def tick_ns(granularity_ns: int) -> int:
+    """Return how long a tick is: 1 on a fine clock."""
+    return granularity_ns if is_coarse(granularity_ns) else 1
 
 
 def utc(time_ns: int) -> str:

@@ -7,13 +7,14 @@ full of equal times (input written, output made, same second); only a dependency
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 from lab.evidence.autoksyms import LIST, Round, StaleExport
-from lab.evidence.commands import Command
-from lab.evidence.mtimes import is_coarse, tick
+from lab.evidence.commands import Command, table_of
+from lab.evidence.mtimes import is_coarse, tick, tick_ns
 
 
 class Pair(NamedTuple):
@@ -114,27 +115,61 @@ def _overlooked(pair: Pair, clock: Clock) -> bool:
     return clock.tick(pair.dependency_time_ns) <= clock.tick(pair.object_time_ns)
 
 
+class Dependencies:
+    """The dependencies of all objects, by name: what the passes below ask, without a walk through every object's list.
+
+    commands: of one tree, those that have any. holders: name of a known file -> the runs (see lab.evidence.runs) that have it.
+    """
+
+    def __init__(self, commands: Iterable[Command], known: Collection[str]) -> None:
+        self.commands = tuple(command for command in commands if command.runs or command.ksyms)
+        self.table = table_of(self.commands)
+        self.holders: dict[str, list[int]] = {}
+        names = dict.fromkeys(known).keys()
+        for run, listed in enumerate(self.table):
+            for name in names & listed:
+                self.holders.setdefault(name, []).append(run)
+
+    def named(self, runs: Iterable[int], names: KeysView[str]) -> set[str]:
+        """Return which of the names are in these runs."""
+        return {name for run in runs for name in names & self.table[run]}
+
+    def older_than(
+        self, times: Mapping[str, int], judged: Iterable[tuple[Command, int]]
+    ) -> Iterator[tuple[Command, int, set[int]]]:
+        """Yield the commands whose own time is before that of a dependency, with that time and the runs that hold one.
+
+        times: of dependencies; the same clock as the commands' own. The last command comes first: what is newer than the
+        commands so far grows, and most often nothing of it is in the next one's list.
+        """
+        pending = sorted(times.items(), key=itemgetter(1))
+        newer: set[int] = set()
+        for command, mine in sorted(judged, key=itemgetter(1), reverse=True):
+            while pending and pending[-1][1] > mine:
+                newer.update(self.holders[pending.pop()[0]])
+            if newer and not newer.isdisjoint(command.runs):
+                yield command, mine, newer.intersection(command.runs)
+
+
 def dependency_pairs(
-    commands: Iterable[Command], objects: Mapping[str, object], clock: Clock, *, stepped_back: bool = False
+    given: Dependencies, objects: Mapping[str, object], clock: Clock, *, stepped_back: bool = False
 ) -> list[Pair]:
     """Return hits among ordinary dependencies: written after the object, last of all, and not newer than it on disk.
 
     Only final states, whose times are exact, are judged; an object that was made again afterwards is in order. stepped_back:
     the clock was set back meanwhile, so what was written later can be dated earlier.
     """
-    judged = [command for command in commands if command.target in objects and clock.changes.get(command.target)]
-    first_ns = min((clock.changes[command.target][-1] for command in judged), default=0)
-    late = {path for path, seen in clock.changes.items() if seen[-1] > first_ns}
+    changes = clock.changes
+    judged = [command for command in given.commands if command.target in objects and changes.get(command.target)]
+    first_ns = min((changes[command.target][-1] for command in judged), default=0)
+    late = {name: seen[-1] for name in given.holders if (seen := changes.get(name)) and seen[-1] > first_ns}
     pairs = []
-    for command in judged:
-        if late.isdisjoint(command.deps):
-            continue
-        seen_ns = clock.changes[command.target][-1]
+    for command, seen_ns, runs in given.older_than(late, ((one, changes[one.target][-1]) for one in judged)):
         target_time = clock.left_by(command.target, seen_ns)
         if target_time is None:
             continue
-        for name in late.intersection(command.deps):
-            last_ns = clock.changes[name][-1]
+        for name in given.named(runs, late.keys()):
+            last_ns = late[name]
             time_ns = clock.left_by(name, last_ns)
             if last_ns > seen_ns and time_ns is not None and name != command.target:
                 pair = Pair(command.target, name, target_time, time_ns, last_ns - seen_ns, True)
@@ -188,7 +223,7 @@ class End:
 
 
 def newer_inputs(
-    commands: Iterable[Command], linked: Mapping[str, str], times: Mapping[str, int], clock: Clock, end: End
+    given: Dependencies, linked: Mapping[str, str], times: Mapping[str, int], clock: Clock, end: End
 ) -> dict[str, list[str]]:
     """Return input -> linked objects that are strictly older than it although the build went on and ended after it.
 
@@ -196,18 +231,20 @@ def newer_inputs(
     of its sources. What was changed later than the end was changed after the build; without a record of writes also what was
     changed in its tick.
     """
-    last = clock.tick(end.time_ns)
-    judged = [command for command in commands if linked.get(command.target) and command.target in times]
-    oldest = min((clock.tick(times[command.target]) for command in judged), default=last)
-    ticks = {path: tick for path, time in times.items() if (tick := clock.tick(time)) > oldest}
-    early = {path for path, tick in ticks.items() if tick < last or _seen_before(path, end, clock)}
+    length_ns = tick_ns(clock.granularity_ns)
+    last = end.time_ns // length_ns
+    judged = [
+        (command, times[command.target] // length_ns)
+        for command in given.commands
+        if linked.get(command.target) and command.target in times
+    ]
+    oldest = min((mine for _, mine in judged), default=last)
+    ticks = {name: tick for name in given.holders if name in times and (tick := times[name] // length_ns) > oldest}
+    early = {name: tick for name, tick in ticks.items() if tick < last or _seen_before(name, end, clock)}
     found: dict[str, list[str]] = {}
-    for command in judged:
-        if early.isdisjoint(command.deps):
-            continue
-        mine = clock.tick(times[command.target])
-        for name in early.intersection(command.deps):
-            if mine < ticks[name]:
+    for command, mine, runs in given.older_than(early, judged):
+        for name in given.named(runs, early.keys()):
+            if mine < early[name]:
                 found.setdefault(name, []).append(command.target)
     return found
 
@@ -227,21 +264,24 @@ class Ties(NamedTuple):
     objects: int
 
 
-def ties(commands: Iterable[Command], linked: Mapping[str, str], times: Mapping[str, int], granularity_ns: int) -> Ties:
+def ties(given: Dependencies, linked: Mapping[str, str], times: Mapping[str, int], granularity_ns: int) -> Ties:
     """Count what mtimes cannot put in order: inputs in the tick of the object that was made from them. Exports' files count.
 
     On a clock of whole seconds a healthy build is full of them, the input having been written first.
     """
-    by_tick: dict[int, set[str]] = {}
-    for path, time in times.items():
-        by_tick.setdefault(tick(time, granularity_ns), set()).add(path)
+    length_ns = tick_ns(granularity_ns)
+    ticks = {name: times[name] // length_ns for name in given.holders if name in times}
+    holders: dict[int, set[int]] = {}
+    for name, its in ticks.items():
+        holders.setdefault(its, set()).update(given.holders[name])
     pairs = objects = 0
-    for command in commands:
-        mine = times.get(command.target)
-        if mine is None or not linked.get(command.target):
+    for command in given.commands:
+        if not linked.get(command.target) or command.target not in times:
             continue
-        same = by_tick[tick(mine, granularity_ns)]
-        count = len(same.intersection(command.deps)) + len(same.intersection(command.ksyms))
+        mine = times[command.target] // length_ns
+        runs = holders.get(mine, set()).intersection(command.runs)
+        count = sum(ticks[name] == mine for name in given.named(runs, ticks.keys()))
+        count += sum(times[name] // length_ns == mine for name in times.keys() & command.ksyms)
         pairs += count
         objects += count > 0
     return Ties(pairs, objects)

@@ -37,6 +37,36 @@ def test_the_scan_lists_files_and_neither_follows_nor_lists_links(tmp_path):
     assert list(mtimes.scan(tree).times) == ["a/b.o"]
 
 
+def test_sources_are_found_wherever_links_lead(tmp_path):
+    source, out = tmp_path / "linux", tmp_path / "build/out"
+    for folder in (source / "include/linux", source / "arch/x86/include/asm", out, tmp_path / "other"):
+        folder.mkdir(parents=True)
+    for number, name in enumerate(("include/linux/a.h", "arch/x86/include/asm/b.h", "include/linux/c.h")):
+        source.joinpath(name).write_bytes(b"")
+        os.utime(source / name, ns=(0, number))
+    tmp_path.joinpath("other/d.h").write_bytes(b"")
+    source.joinpath("asm").symlink_to("arch/x86/include/asm")
+    source.joinpath("link.h").symlink_to("include/linux/c.h")
+    source.joinpath("away.h").symlink_to(tmp_path / "other/d.h")
+    tmp_path.joinpath("other/back.h").symlink_to(source / "include/linux/c.h")
+    source.joinpath("loop").symlink_to("loop")
+    names = [
+        f"{source}/include/linux/a.h", "../../linux/include/linux/a.h", f"{source}/asm/b.h", f"{source}/link.h",
+        f"{source}/away.h", f"{tmp_path}/other/back.h", f"{tmp_path}/other/d.h", f"{source}/include/linux/gone.h",
+        f"{source}/loop/x.h", f"{source}/loop", "include/linux/a.h", f"{source}/a\0.h", f"{source}/include",
+        f"{source}/include/..", f"{source}/x.h/", f"{source}/include/linux/a.h/x", "/x.h", "/", "../..",
+        f"{source}/include/../include/linux/c.h",
+    ]  # fmt: skip
+    wanted = {}
+    for name in names:
+        if name.startswith(("/", "../")) and "\0" not in name:
+            path = os.path.realpath(out / name)
+            if path.startswith(f"{source}/") and os.path.lexists(path):
+                wanted[name] = os.lstat(path).st_mtime_ns
+    assert mtimes.of_sources(out, source, names) == wanted
+    assert len(wanted) == 8
+
+
 def test_times_survive_the_tsv(tmp_path):
     tree = mtimes.Tree(times={"a b": 1, "c\n\udcff": SECOND, "d\\": -5}, captured_ns=7)
     path = tmp_path / "mtimes.tsv"
