@@ -20,6 +20,7 @@ FROM_DATE = re.compile(rf"From: (?P<name>[^\n]{{1,160}}?)\s+(?:Date|Sent): (?P<d
 COMMENTED = re.compile(  # GitHub, Bugzilla, Launchpad, Debian
     rf"@?(?P<name>[\w][\w .-]{{0,40}}?) (?:commented|opened this issue|wrote)(?: on)? (?P<date>{dates.DATE})"
     rf"|(?:Comment|Description) (?:#?\d{{1,4}} )?(?P<who>[\w][\w .'-]{{1,50}}?) (?P<day>{dates.DATE})"
+    rf"|@?(?P<one>[\w][\w.-]{{0,40}}) (?:[·•|–—] (?:[a-z]{{2,20}} [·•|–—] )?)(?P<when>{dates.DATE})\s*$"
 )
 FORWARDED = re.compile(
     r"-{2,14} ?(?:Original|Forwarded) [Mm]essage ?(?:from .{1,80}? )?-{2,14}|Begin forwarded message:|-{5,} Forwarded"
@@ -111,7 +112,7 @@ def _voice(lines: Sequence[Line], index: int) -> tuple[Voice, int] | None:
         if not re.match(r"(?:On|At|Le|Am|From:) ", head):
             break
     if found := COMMENTED.match(head):
-        name, date = found["name"] or found["who"], found["date"] or found["day"]
+        name, date = found["name"] or found["who"] or found["one"], found["date"] or found["day"] or found["when"]
         return Voice(name, dates.iso(date), index, line.level, said=index), 1
     return None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lab.repro.environment import Row, fact, held_against, row
-from lab.repro.facts import Block, Fact, Field, Line, Place
+from lab.repro.facts import Block, Certainty, Fact, Field, Line, Place
+from lab.repro.outcome import GOOD, outcome
 
 # ---------------------------------------------------------------------------------------------------- make and its words
 
@@ -51,8 +52,17 @@ def commands(block: Block) -> Iterator[Fact]:
 
 
 def _jobs(block: Block, at: int, number: str) -> Fact:
-    place = block.place(max(0, at - 2), at + len(number))
-    return Fact(field=Field.JOBS, value=str(int(number)), place=place, by=block.by, level=block.level)
+    start, end = max(0, at - 2), at + len(number)
+    came = outcome(block.words, start, end)
+    data = (("outcome", came),) if came else ()
+    return Fact(
+        field=Field.JOBS,
+        value=str(int(number)),
+        place=block.place(start, end),
+        by=block.by,
+        level=block.level,
+        data=data,
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- configuration
@@ -119,8 +129,16 @@ SAID: tuple[Row, ...] = (
 
 
 def configuration(block: Block) -> Iterator[Fact]:
-    """Yield symbols with the values that the text gives them. A symbol that is only mentioned has none."""
-    yield from held_against(block, SAID)
+    """Yield symbols with the values that the text gives them. A symbol that is only mentioned has none.
+
+    With what cures a fault it is implied that it was the other way round before.
+    """
+    for one in held_against(block, SAID):
+        yield one
+        name, _, value = one.value.partition("=")
+        if one.field is Field.CONFIG and one.get("outcome") == GOOD and value in ("y", "n"):
+            other = f"{name}={'n' if value == 'y' else 'y'}"
+            yield replace(one, value=other, certainty=Certainty.IMPLIED, rule="symbol-of-cure", data=())
 
 
 # --------------------------------------------------------------------------------------------------------- whole .config

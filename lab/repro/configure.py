@@ -28,9 +28,11 @@ SymbolSays = Mapping[str, str]
 
 
 def symbols_of(report: Report) -> dict[str, Fact]:
-    """Return what a report says of symbols, the surest of each name."""
+    """Return what a report says of symbols, the surest of each name. What it was without a fault is not asked for."""
     told: dict[str, Fact] = {}
     for fact in report.of(Field.CONFIG):
+        if fact.get("outcome"):
+            continue
         name = fact.value.removeprefix("CONFIG_").partition("=")[0]
         if name not in told or (fact.certainty == "stated" and told[name].certainty != "stated"):
             told[name] = fact

@@ -10,12 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lab.repro.facts import Block, Certainty, Fact, Field
+from lab.repro.outcome import outcome
 
 Found = re.Match[str]
+TRIED = frozenset({
+    Field.VERSION, Field.TREE, Field.COMPILER, Field.LINKER, Field.BINUTILS, Field.MAKE, Field.LTO, Field.ARCH, Field.CROSS,
+    Field.CONFIG, Field.CONFIG_BASE, Field.JOBS,
+})  # fmt: skip
+"""Of what people try one and then another."""
 TOOLS = re.compile(
     r"(?:gcc|g\+\+|clang|llvm|lld|binutils|\bld\b|\bas\b|gas|make|qemu\S*|glibc|libc|python|perl|pahole|bash|ccache|openssl|systemd"
     r"|flex|bison|gdb|rustc|busybox|dwarves|grub|git|udev|kmod|mesa|xorg|version of|thunderbird|mozilla|mutt)"
-    r"(?:\b[^\n]{0,24}|\S{0,6} \([^()\n]{0,80}\) ?)$",
+    r"(?:\b(?:(?!\. )[^\n]){0,24}|\S{0,6} \([^()\n]{0,80}\) ?)$",
     re.I,
 )
 
@@ -39,7 +45,7 @@ def row(
     about: Field, pattern: str, value: str | Callable[[Found], str] = r"\g<1>", rule: str = "", **rest: object
 ) -> Row:
     """Return a row; with a rule it is implied."""
-    certainty = Certainty.IMPLIED if rule else Certainty.STATED
+    certainty = rest.pop("certainty", Certainty.IMPLIED if rule else Certainty.STATED)
     flags = re.I if rest.pop("any_case", False) else 0
     return Row(about=about, pattern=re.compile(pattern, flags), value=value, rule=rule, certainty=certainty, **rest)  # type: ignore[arg-type]
 
@@ -61,9 +67,11 @@ def fact(
     block: Block, found: Found, about: Field, value: str, rule: str = "", group: int = 0,
     certainty: Certainty | None = None, data: tuple[tuple[str, str], ...] = (),
 ) -> Fact:  # fmt: skip
-    """Return a fact at the place of a match."""
+    """Return a fact at the place of a match. Of what can be tried it is told whether it worked so ("outcome")."""
     start, end = found.span(group)
     certainty = certainty or (Certainty.IMPLIED if rule else Certainty.STATED)
+    if about in TRIED and not rule and not data and (came := outcome(block.words, start, end)):
+        data = (("outcome", came),)
     return Fact(
         field=about, value=value[:400], place=block.place(start, end), certainty=certainty, rule=rule, by=block.by,
         level=block.level, data=data,
@@ -121,7 +129,7 @@ KERNEL = (
     row(Field.VERSION, rf"# Linux/\S{{1,20}} ({RELEASE}){LOCAL} Kernel Configuration"),
     row(Field.VERSION, rf"# Linux kernel version: ({RELEASE})"),
     row(Field.VERSION, rf"\b(?:linux-)?{NEXT}\b", r"next-\g<1>"),
-    row(Field.TREE, r"\b(linux-next)(?!(?:@| at |[\w-]))(?! (?:mailing )?list)"),
+    row(Field.TREE, r"\b([Ll]inux-[Nn]ext)(?!(?:@| at |[\w-]))(?! (?:mailing )?list)", lambda found: found[1].lower()),
     row(Field.TREE, rf"\b{NEXT}\b", "linux-next"),
     row(Field.TREE, r"\bTree: (Mainline|Stable)\b", lambda found: found[1].lower(), any_case=True),
     row(Field.VERSION, rf"\bPackage: (?:src:)?linux\S{{0,40}}\s+Version: ({RELEASE})"),
@@ -179,8 +187,9 @@ def kernel_arch(name: str) -> str:
 
 
 BOARDS = (
-    r"omap\d{4}\w{0,6}|beagle(?:bone|board)\w{0,8}|pandaboard|i\.?mx\d\w{0,6}|exynos\d{0,4}|odroid[\w-]{0,6}|tegra\d{0,3}|versatilepb|vexpress"
-    r"|s3c\d{4}|raspberry ?pi(?: [1-4])?|allwinner|sun[4-9]i|am335x|kirkwood|armada[ -]?\d{3}|zynq|stm32\w{0,6}|at91\w{0,8}"
+    r"omap\d{4}\w{0,6}|beagle(?:bone|board)\w{0,8}|pandaboard|i\.?mx\d\w{0,6}|exynos\d{0,4}|odroid[\w-]{0,6}|tegra\d{0,3}"
+    r"|versatilepb|vexpress|s3c\d{4}|mini2440|pxa\d{3}|ep93xx|ixp4xx|davinci|socfpga|highbank|bcm283\d|raspberry ?pi(?: [1-4])?"
+    r"|allwinner|sun[4-9]i|am335x|kirkwood|armada[ -]?\d{3}|zynq|stm32\w{0,6}|at91\w{0,8}"
 )
 
 
@@ -208,11 +217,13 @@ ARCHITECTURE = (
     row(Field.ARCH, r"\b__aeabi_[a-z]\w{2,20}\b", "arm", "eabi-symbol"),
     row(Field.ARCH, r"\bRIP: 0010:|\bRAX: [0-9a-f]{16}\b", "x86_64", "registers"),
     row(Field.ARCH, r"\bEIP: 0060:", "i386", "registers"),
+    row(Field.ARCH, r"(?<!\w)ffffffff8[1-9a-f][0-9a-f]{6} [TtRrDdBbAaWw] \w", "x86_64", "kernel-address",
+        certainty=Certainty.GUESSED),
     row(Field.ARCH, r"\bpc : \[<[0-9a-f]{8}>\]", "arm", "registers"),
     row(Field.ARCH, r"\b(?:linux-arm-kernel|fedora-arm)\b", "arm", "list-of-arch"),
     row(Field.ARCH, r"\blinuxppc-dev\b", "powerpc", "list-of-arch"),
     row(Field.ARCH, r"\blinux-riscv\b(?=@| at )", "riscv", "list-of-arch"),
-    row(Field.ARCH, rf"(?<![\w/.-])({BOARDS})\b", "arm", "board", any_case=True),
+    row(Field.ARCH, rf"(?<![\w/.-])({BOARDS})(?![\w-]*@)", "arm", "board", any_case=True),
     row(Field.BOARD, rf"(?<![\w/.-])({BOARDS})(?![\w-]*@)", any_case=True),
     row(Field.CROSS, rf"(?<![\w./-])((?:{TARGETS})-(?:[\w]{{1,12}}-){{1,3}})(?:gcc|g\+\+|ld|nm|as|ar|objdump"
         rf"|objcopy|readelf)\b"),
@@ -272,8 +283,9 @@ RELEASES = (
 SYSTEMS = (
     row(Field.DISTRIBUTION, rf"(?<![\w@./(-])({DISTRIBUTIONS})\b(?! (?:Bug|bug|package|list)){RELEASES}(?!@)",
         lambda f: f[1] + (f" {f[2]}" if f[2] else "")),
-    row(Field.DISTRIBUTION, r"\b(?:gcc|clang|ld)\S{0,12} \((Debian|Ubuntu|Gentoo|SUSE|Red Hat"
-        r"|Alpine)\b", rule="compiler-of-distribution"),
+    row(Field.DISTRIBUTION, r"\b(?:gcc|clang|ld)(?:\S{0,12}| version \S{1,12}) \((Debian|Ubuntu|Gentoo|SUSE"
+        r"|Red Hat|Alpine)\b", rule="compiler-of-distribution"),
+    row(Field.DISTRIBUTION, r"\(Suse\)", "SUSE", any_case=True),
     row(Field.DISTRIBUTION, r"PRETTY_NAME=\"([^\"\n]{2,80})\""),
     row(Field.DISTRIBUTION, r"Debian Release: ([\w./-]{1,20})", r"Debian \g<1>"),
 )  # fmt: skip

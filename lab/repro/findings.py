@@ -50,10 +50,17 @@ def named(block: Block) -> Iterator[Fact]:
 
 def of_lines(file: str, part: str, lines: Sequence[Line]) -> Iterator[Fact]:
     """Yield the faults whose lines a text quotes, each once, with its place."""
-    # lld's ">>> referenced by" may be indented in a mail
+    # people indent what they quote: lines that say nothing as they are may say something without that;
+    # lld's ">>> referenced by" belongs to the line before, however that is indented
     texts = [line.text.lstrip() if line.text.lstrip().startswith(">>> ") else line.text for line in lines]
-    found = _findings(log.read_lines(texts), file)
-    found += boot.log_findings(console.read_lines(texts), file)
+    found = _read(texts, file)
+    bare = [text.lstrip() for text in texts]
+    if bare != texts:
+        told = {finding.where.first for finding in found}
+        found += [
+            one for one in _read(bare, file) if one.where.first not in told and texts[one.where.first - 1][:1].isspace()
+        ]
+        found = sorted(_telling(found), key=lambda finding: finding.where.first)
     for finding in found[:FINDINGS_MAX]:
         index = finding.where.first - 1
         if 0 <= index < len(lines):
@@ -69,6 +76,10 @@ def of_lines(file: str, part: str, lines: Sequence[Line]) -> Iterator[Fact]:
                 text=" ".join(shown[:160].split()),
             )
             yield _fact(finding, place, line.by, line.level)
+
+
+def _read(texts: Sequence[str], file: str) -> list[Finding]:
+    return [*_findings(log.read_lines(texts), file), *boot.log_findings(console.read_lines(texts), file)]
 
 
 def of_log(file: str, part: str, data: bytes, *, of_console: bool) -> Iterator[Fact]:
@@ -104,8 +115,11 @@ def _findings(read: BuildLog, file: str) -> list[Finding]:
         for line in read.klp
         if not line.consequence and not line.harmless and line.at not in told
     ]
-    telling = [finding for finding in found if finding.id not in GENERAL and finding.severity is not Severity.NOTE]
-    return telling or found
+    return _telling(found)
+
+
+def _telling(found: list[Finding]) -> list[Finding]:
+    return [one for one in found if one.id not in GENERAL and one.severity is not Severity.NOTE] or found
 
 
 def _alone(id_: str, at: int, text: str, file: str, **data: str) -> Finding:

@@ -47,10 +47,15 @@ ONE_FIELD = re.compile(
 )
 PIPERMAIL = re.compile(rf"(?P<who>[^\s<>][^<>\n]{{1,80}}?) (?P<address>{ADDRESS}|\S+ at)\s*$")
 LINE_OF_DATE = re.compile(rf"\s*{dates.DATE}\s*$")
+MARKDOWN_TITLE = re.compile(r"#{1,2} (?P<title>\S.*\S)")
+GLUED = re.compile(
+    r"(?P<name>From|Subject|Date)(?P<value>[A-Z0-9\"'\[(].*)"
+)  # lkml.org: a table's cells without their edges
 OPENED = re.compile(
     rf"(?P<who>[\w][\w.-]{{0,40}}) (?:opened this issue|commented)(?: on)? (?P<day>{dates.DATE})"
     rf"|Reported(?: by)?:?\s+(?P<date>{dates.DATE}) by (?P<by>[^\n<]{{2,60}})"
     rf"|Reported by:? (?P<reporter>[^\n]{{2,120}})"
+    rf"|^@?(?P<one>[\w][\w.-]{{0,40}}) (?:[·•|–—] (?:[a-z]{{2,20}} [·•|–—] )?)(?P<when>{dates.DATE})\s*$"
 )
 LIST_WORDS = re.compile(r"linux-|lists?\.|@vger\.|live-patching|googlegroups|@lists|-devel|-users|netdev")
 
@@ -143,11 +148,22 @@ def _of_page(document: Document, lines: Sequence[Line], heading: Heading) -> Non
         (index for index, line in top if re.match(r"-{2,14} ?(?:Original|Forwarded)", line.text)), len(lines)
     )
     named = [one for one in named if one[0] < min(quoted_at, forwarded)]
-    for index, line, found in named:
+    for index, line, found in named or _glued(top):
         start = found.start("value")
         heading.take(found["name"], found["value"], _place(document, line, start, found["value"]))
         heading.used.add(index)
     _bare(document, top, heading)
+
+
+def _glued(top: Sequence[tuple[int, Line]]) -> list[tuple[int, Line, re.Match[str]]]:
+    """Return fields whose names run into their values: several in a row with a date among them, or a first line's subject."""
+    found = [(index, line, field) for index, line in top if (field := GLUED.match(line.text[:1000]))]
+    dated = any(field["name"] == "Date" and LINE_OF_DATE.match(field["value"][:80]) for _, _, field in found)
+    names = {field["name"] for _, _, field in found}
+    if dated and len(names) > 1:
+        return found[: len(names)]
+    first = next((index for index, line in top if line.text.strip()), -1)
+    return [one for one in found[:1] if one[0] == first and re.match(r"SubjectRe: |Subject\[", one[1].text)]
 
 
 def _bare(document: Document, top: Sequence[tuple[int, Line]], heading: Heading) -> None:
@@ -170,11 +186,15 @@ def _bare(document: Document, top: Sequence[tuple[int, Line]], heading: Heading)
             heading.used.update((index, below))
     for _, line in told[:TOP_LINES]:
         if found := OPENED.search(line.text[:400]):
-            who = found["who"] or found["by"] or found["reporter"]
+            who = found["who"] or found["by"] or found["reporter"] or found["one"]
             if not heading.author:
                 heading.take("from", who, _place(document, line, found.start(), found[0]))
-            if not heading.date and (day := found["day"] or found["date"]):
+            if not heading.date and (day := found["day"] or found["date"] or found["when"]):
                 heading.take("date", day, _place(document, line, found.start(), found[0]))
+    for index, line in told[:6]:
+        if heading.subject is None and heading.author and (title := MARKDOWN_TITLE.match(line.text[:300])):
+            heading.take("subject", title["title"], _place(document, line, title.start("title"), title["title"]))
+            heading.used.add(index)
     index, line = told[0]
     if heading.subject is None and heading.author and len(line.text) < 200 and index not in heading.used:
         heading.take("subject", line.text, _place(document, line, 0, line.text.strip()))

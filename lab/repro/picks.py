@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lab.repro.extract import Report
 from lab.repro.facts import ORDER, Fact, Field
+from lab.repro.outcome import GOOD, INDIFFERENT
 
 SINGLE = (
     Field.DATE, Field.SUBJECT, Field.FROM, Field.MESSAGE_ID, Field.VERSION, Field.TREE, Field.ARCH, Field.BOARD, Field.COMPILER,
@@ -15,6 +16,9 @@ SINGLE = (
     Field.JOBS, Field.CONFIG_BASE, Field.CROSS, Field.RATE,
 )  # fmt: skip
 """The fields of which a matrix takes one value. Of the others every value counts."""
+
+
+NOT_THE_FAILURE = (GOOD, INDIFFERENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,9 @@ def picked(report: Report) -> Mapping[Field, Pick]:
 def _usable(field: Field, facts: Sequence[Fact]) -> tuple[Fact, ...]:
     """Return the candidates: what worked is no candidate where anything failed, a general word none where there is a
     precise one."""
-    failing = tuple(fact for fact in facts if fact.get("outcome") != "good" and fact.get("with") != "patch")
+    failing = tuple(
+        fact for fact in facts if fact.get("outcome") not in NOT_THE_FAILURE and fact.get("with") != "patch"
+    )
     facts = failing or tuple(facts)
     if field is Field.RATE:  # "succeeded 16 times" is no rate of the fault where one is told
         return tuple(fact for fact in facts if not fact.value.startswith("0/")) or facts

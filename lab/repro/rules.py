@@ -24,6 +24,8 @@ RULES: Mapping[str, str] = {
     "modpost-of-modules": "modules are only there with CONFIG_MODULES=y",
     "kallsyms-table": "there is a table of symbols only with CONFIG_KALLSYMS=y",
     "lto-line": "kbuild prints LTO only with CONFIG_LTO_CLANG=y",
+    "symbol-of-cure": "the fault goes away when it is set so: it was the other way",
+    "kernel-address": "kernels of x86_64 are linked there; others that are have rarer boards",
     "up-kernel": "UP is a kernel for one processor",
     "livepatch-module": "klp-convert works on modules of CONFIG_LIVEPATCH=y",
     "zero-nanoseconds": "all file times that are listed with nanoseconds have none: the filesystem keeps whole seconds",

@@ -28,9 +28,9 @@ def expected(fixtures, name):
 
 
 NAMES = [
-    "multipart.eml", "thread.mbox", "marc.txt", "spinics.txt", "hypermail.txt", "pipermail.txt", "raw-run-together.txt",
-    "bugzilla.txt",
-    "github.txt", "debbugs.txt", "patchwork.txt", "robot.eml", "build-log.txt", "console.txt", "arm64.config",
+    "multipart.eml", "thread.mbox", "marc.txt", "spinics.txt", "hypermail.txt", "pipermail.txt", "lkml.txt",
+    "raw-run-together.txt", "bugzilla.txt", "github.txt", "issue.txt", "debbugs.txt", "patchwork.txt", "robot.eml",
+    "build-log.txt", "console.txt", "arm64.config",
 ]  # fmt: skip
 
 
