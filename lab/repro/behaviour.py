@@ -48,7 +48,8 @@ def filesystems(block: Block) -> Iterator[Fact]:
         if not NEAR_FILESYSTEM.search(around.replace(found[0], " ")):
             continue
         after = block.words[found.start() : found.end() + 110]
-        told = BUT.split(after, maxsplit=1)[0]
+        others = (one.start() for one in NAMED.finditer(after) if one[1].lower() != found[1].lower())
+        told = BUT.split(after[: next(others, len(after))], maxsplit=1)[0]
         data = (("outcome", "good"),) if GOOD.search(told) and not re.search(r"fail|error", told, re.I) else ()
         yield fact(block, found, Field.FILESYSTEM, found[1].lower(), data=data)
     for found in MOUNTED.finditer(block.text):

@@ -20,7 +20,7 @@ TRIED = frozenset({
 """Of what people try one and then another."""
 TOOLS = re.compile(
     r"(?:gcc|g\+\+|clang|llvm|lld|binutils|\bld\b|\bas\b|gas|make|qemu\S*|glibc|libc|python|perl|pahole|bash|ccache|openssl|systemd"
-    r"|flex|bison|gdb|rustc|busybox|dwarves|grub|git|udev|kmod|mesa|xorg|version of|thunderbird|mozilla|mutt)"
+    r"|flex|bison|gdb|rustc|busybox|dwarves|grub|udev|kmod|mesa|xorg|version of|thunderbird|mozilla|mutt)"
     r"(?:\b(?:(?!\. )[^\n]){0,24}|\S{0,6} \([^()\n]{0,80}\) ?)$",
     re.I,
 )
@@ -121,7 +121,8 @@ def versions(block: Block) -> Iterator[Fact]:
 KERNEL = (
     row(Field.VERSION, rf"\b[Ll]inux[- ](?:version |kernel |stable |v)?({RELEASE}){LOCAL}(?![\w.])"),
     row(Field.VERSION, rf"\blinux-({RELEASE})\b"),
-    row(Field.VERSION, rf"(?<![\w./-])v({RELEASE})\b(?!\.\d)", unless=TOOLS),
+    row(Field.VERSION, rf"(?<![\w./-])v({RELEASE})\b(?!\.[\d.])|(?<=\.\.)v({RELEASE})\b",  # of "good..bad" the bad one
+        lambda found: found[1] or found[2], unless=TOOLS),
     row(Field.VERSION, rf"\b[Kk]ernels?(?: [Vv]ersion|\s+release)?:?\s+v?(?:Linux )?({RELEASE}){LOCAL}(?![\w.])"),
     row(Field.VERSION, rf"(?<![\w./-])({RELEASE}){LOCAL} (?:\w{{1,12}} )?(?:[Kk]ernel|series|sources?|tree"
         rf"|release)\b", unless=TOOLS),
@@ -143,6 +144,7 @@ KERNEL = (
         r"(?:commit )?([0-9a-f]{8,40})\b"),
     row(Field.COMMIT, r"\b([0-9a-f]{12,40}) \(\"[^\"\n]{4,120}"),
     row(Field.COMMIT, r"\b([0-9a-f]{12,40}) is the first bad commit"),
+    row(Field.COMMIT, r"\bv?\d\.\d{1,2}(?:[.-]\w{1,4})?-\d{1,6}-g([0-9a-f]{7,40})\b"),  # git describe
     row(Field.COMMIT, r"(?<!\S)(?:head|commit): {1,8}([0-9a-f]{12,40})\b"),
     row(Field.COMMIT, r"/commit/(?:\?\w{1,4}=)?(?:\w{1,10}=)?([0-9a-f]{12,40})\b"),
 )  # fmt: skip
@@ -246,7 +248,7 @@ COMPILERS = (
     row(Field.COMPILER, rf"\bgcc version ({FULL})", r"gcc \g<1>", any_case=True),
     row(Field.COMPILER, rf"\bgcc(?:-\d{{1,2}})?(?:\.exe)? \([^()\n]{{0,100}}\) ({FULL})", r"gcc \g<1>"),
     row(Field.COMPILER, rf"\bGCC[ :-]{{1,2}}(?:version )?v?({NUMBER})(?![\w.]*\w)", r"gcc \g<1>"),
-    row(Field.COMPILER, rf"(?<![\w/-])gcc(?: is(?: version)?|:)? v?({FULL})(?![\w.]*\w)", r"gcc \g<1>"),
+    row(Field.COMPILER, rf"(?<![\w/-])gcc(?: is(?: version)?| to(?: version)?|:)? v?({FULL})(?![\w.]*\w)", r"gcc \g<1>"),
     row(Field.COMPILER, r"(?<![\w/-])gcc(\d{1,2}) (\1\.\d{1,2}(?:\.\d{1,2})?)(?![\w.]*\w)", r"gcc \g<2>"),
     row(Field.COMPILER, rf"(?<![\w/-])gcc-({NUMBER})(?![\w.]*\w)", r"gcc \g<1>"),
     row(Field.COMPILER, r"(?<![\w/-])(gcc \d{1,2})(?![\w.]*\w)(?! (?:error|warning|object|time))"),
@@ -280,9 +282,16 @@ RELEASES = (
     r"(?: (?:release )?(\d{1,2}(?:\.\d{1,2})?(?![.\d])|buster|bullseye|bookworm|trixie|stretch|jessie|wheezy|sid"
     r"|testing|unstable|rawhide)(?![\w.]*\d))?"
 )
+SPELT = {
+    "debian": "Debian", "ubuntu": "Ubuntu", "fedora": "Fedora", "gentoo": "Gentoo", "centos": "CentOS", "opensuse": "openSUSE",
+    "slackware": "Slackware", "nixos": "NixOS", "rhel": "RHEL", "archlinux": "Arch Linux",
+}  # fmt: skip
+SMALL = "|".join(SPELT)
 SYSTEMS = (
     row(Field.DISTRIBUTION, rf"(?<![\w@./(-])({DISTRIBUTIONS})\b(?! (?:Bug|bug|package|list)){RELEASES}(?!@)",
         lambda f: f[1] + (f" {f[2]}" if f[2] else "")),
+    row(Field.DISTRIBUTION, rf"(?<![\w@./:(-])({SMALL})(?= \d| (?:machine|box|system|host|server|laptop|sid|stable|testing"
+        rf"|rawhide)\b){RELEASES}", lambda f: SPELT[f[1]] + (f" {f[2]}" if f[2] else "")),
     row(Field.DISTRIBUTION, r"\b(?:gcc|clang|ld)(?:\S{0,12}| version \S{1,12}) \((Debian|Ubuntu|Gentoo|SUSE"
         r"|Red Hat|Alpine)\b", rule="compiler-of-distribution"),
     row(Field.DISTRIBUTION, r"\(Suse\)", "SUSE", any_case=True),

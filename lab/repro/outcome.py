@@ -23,9 +23,7 @@ CURED = re.compile(
     r"|\bno (?:such )?(?:error|failure|problem|issue|warning)s?\b|\bmakes? (?:it|this|the \w+) (?:work|build|boot|go away)",
     re.I,
 )
-WELL = re.compile(
-    r"\b(?:works?|worked|succeeds?|succeeded|pass(?:es|ed)?|fine|ok|okay|good|unaffected|successfully)\b", re.I
-)
+WELL = re.compile(r"\b(?:works?|worked|succeeds?|succeeded|passes|fine|ok|okay|good|unaffected|successfully)\b", re.I)
 BADLY = re.compile(
     r"\b(?:fail\w*|break\w*|broke\w*|errors?|panic\w*|crash\w*|hangs?|hung|undefined|bad|affected|wrong"
     r"|no longer \w+|(?:doesn't|don't|does not|didn't|did not|not|never|stops?|stopped) (?:work|build|boot|compil|link)\w*)",

@@ -33,19 +33,14 @@ def picked(report: Report) -> Mapping[Field, Pick]:
     """Return the fact that counts for each single field that has any."""
     found = {}
     for field in SINGLE:
-        facts = _usable(field, report.of(field))
-        if facts:
+        if facts := _usable(field, report.of(field)):
             found[field] = _best(facts, report.reporter)
     return found
 
 
 def _usable(field: Field, facts: Sequence[Fact]) -> tuple[Fact, ...]:
-    """Return the candidates: what worked is no candidate where anything failed, a general word none where there is a
-    precise one."""
-    failing = tuple(
-        fact for fact in facts if fact.get("outcome") not in NOT_THE_FAILURE and fact.get("with") != "patch"
-    )
-    facts = failing or tuple(facts)
+    """Return the candidates: what worked is none, a general word none where there is a precise one."""
+    facts = tuple(fact for fact in facts if fact.get("outcome") not in NOT_THE_FAILURE and fact.get("with") != "patch")
     if field is Field.RATE:  # "succeeded 16 times" is no rate of the fault where one is told
         return tuple(fact for fact in facts if not fact.value.startswith("0/")) or facts
     if field is Field.TIMESTAMPS:

@@ -28,6 +28,9 @@ def values(text, field):
         ("seen in next-20210716", ["next-20210716"]),
         ("breakages with 4.9-rc7, using rpm", ["4.9-rc7"]),
         ("the 2.6.39.4 kernel", ["2.6.39.4"]),
+        ("bisected v5.5..v5.6", ["5.6"]),
+        ("~/linux$ git describe v5.3-11506-gf7c3bf8fa7e5", ["5.3"]),
+        ("with make -j6. 3.8.11 was fine", ["3.8.11"]),
         ("gcc version 7.3.0 (Gentoo 7.3.0 p1.0)", []),
         ("my 4.7.4 cross compiler on this kernel", []),
         ("GNU Make 4.2.1 and binutils 2.30.0 build the kernel", []),
@@ -51,6 +54,7 @@ def test_releases_of_a_kernel(text, found):
         ("gcc (Debian 10.2.1-6) 10.2.1 20210110", ["gcc 10.2.1"]),
         ("gcc-8 and no other", ["gcc 8"]),
         ("gcc is version 4.9.4.", ["gcc 4.9.4"]),
+        ("I just upgraded gcc to 6.4 on it", ["gcc 6.4"]),
         ("GCC 11.2 and later", ["gcc 11.2"]),
         ("clang version 12.0.1 (https://github.com/llvm/llvm-project)", ["clang 12.0.1"]),
         ("Clang-14 does", ["clang 14"]),
@@ -64,6 +68,20 @@ def test_releases_of_a_kernel(text, found):
 )
 def test_compilers(text, found):
     assert values(text, Field.COMPILER) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("on my centos 7 machine", ["CentOS 7"]),
+        ("running Debian bookworm here", ["Debian bookworm"]),
+        ("gcc version 4.7.3 (Debian 4.7.3-4)", ["Debian"]),
+        ("Kernel 5.2-rc5 (Suse)", ["SUSE"]),
+        ("in debian/rules, debian-kernel@lists.debian.org", []),
+    ],
+)
+def test_distributions(text, found):
+    assert values(text, Field.DISTRIBUTION) == found
 
 
 @pytest.mark.parametrize(

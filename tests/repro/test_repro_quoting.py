@@ -93,6 +93,26 @@ def test_attributions_of_several_mailers(said, name, date):
     assert (voice.name, voice.date, voice.level) == (name, date, 1)
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("On 09/19/2012 10:38 AM, Jeff E wrote:", "Jeff E"),
+        ("On Thu, Feb 04, 2021 at 04:29:47PM +0100, Arnd Example wrote:", "Arnd Example"),
+        ("On Mon, Mar 5, 2018 at 2:07 PM, Ann E <ann@example.org> wrote:", "Ann E"),
+        ("Eve Example wrote:", "Eve Example"),
+    ],
+)
+def test_an_attribution_within_a_long_line_is_found(said, name):
+    page = (
+        f"Kbuild people, any comments? {said} > The packages are built by doing this: > > make prepare > make "
+        + "> x " * 80
+    )
+    lines = authors.attributed(quoting.unquoted([Line(text=page, at=1)]), "Cid")
+    assert [(line.level, line.by, line.text) for line in lines[:3]] == [
+        (0, "Cid", "Kbuild people, any comments?"), (0, "Cid", said), (1, name, "The packages are built by doing this:")
+    ]  # fmt: skip
+
+
 def test_a_forwarded_mail_is_its_writer_s():
     texts = ["I forward this.", "", "-------- Original Message --------", "Subject: old", "From: Dora D <dora at example.org>",
              "Date: Sun, 25 Mar 2012 19:59:44 -0400", "", "It broke."]  # fmt: skip
