@@ -22,6 +22,7 @@ TOLD = {
     boots.REFUSED: "refused",
     boots.FAIL: "failed",
     boots.BEGUN: "did not come back",
+    boots.LOST: "not known",
     boots.NOT_TRIED: "not tried",
 }
 """What is told of modules that did not load, in this order."""

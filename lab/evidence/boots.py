@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,13 +177,14 @@ class Outcome:
 
 
 BEGUN = "begun"  # nothing followed
+LOST = "lost"  # others followed, but what became of it stood in a marker that was not kept whole
 FAIL = "fail"  # the kernel would not load it
 REFUSED = "refused"  # its own init would not
 NEEDS = "needs"  # what it needs is not loaded
 NO_HARDWARE = "no device"
 OK = "ok"
 NOT_TRIED = "not tried"
-ORDER = (BEGUN, FAIL, REFUSED, NEEDS, NO_HARDWARE, OK, NOT_TRIED)
+ORDER = (BEGUN, FAIL, LOST, REFUSED, NEEDS, NO_HARDWARE, OK, NOT_TRIED)
 
 
 def outcomes(consoles: Sequence[tuple[str, ConsoleLog]], plan: Plan | None) -> tuple[Outcome, ...]:
@@ -211,7 +212,7 @@ def outcomes(consoles: Sequence[tuple[str, ConsoleLog]], plan: Plan | None) -> t
 def _of_console(file: str, console: ConsoleLog, plan: Plan) -> Iterable[Outcome]:
     again, unloads = _stage(console.again), _stage(console.unloads)
     of: dict[str, Outcome] = {}
-    for load in console.loads:
+    for load in _resolved(console):
         said = _said(load, console)
         outcome, because = _judged(load, said, of, plan)
         of[load.path] = Outcome(
@@ -219,6 +220,19 @@ def _of_console(file: str, console: ConsoleLog, plan: Plan) -> Iterable[Outcome]
             last=load.last, again=again.get(load.path, ""), unload=unloads.get(load.path, ""),
         )  # fmt: skip
     return of.values()
+
+
+def _resolved(console: ConsoleLog) -> Iterable[ModuleLoad]:
+    """Return what became of each module; where a marker was lost, init's count at the end tells, if it can be but one thing."""
+    last = len(console.loads) if console.done is not None else len(console.loads) - 1
+    lost = sum(load.outcome == "begun" for load in console.loads[:last])
+    outcome = LOST
+    if lost and console.done is not None:
+        for word, counted in zip(("ok", "fail"), console.done, strict=True):
+            if counted - sum(load.outcome == word for load in console.loads) == lost:
+                outcome = word
+    for at, load in enumerate(console.loads):
+        yield replace(load, outcome=outcome) if load.outcome == "begun" and at < last else load
 
 
 def _stage(loads: Iterable[ModuleLoad]) -> dict[str, str]:

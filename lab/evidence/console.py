@@ -31,7 +31,7 @@ from lab.evidence.console_lines import (
     clean,
     said_by,
 )
-from lab.evidence.console_markers import Markers, ModuleLoad, ProgramRun, Stage, in_order
+from lab.evidence.console_markers import MARK, Markers, ModuleLoad, ProgramRun, Stage, in_order, split
 from lab.evidence.console_report import REPORT_LINES, Crash, Report, head
 from lab.evidence.console_rows import Category
 from lab.evidence.log import file_batches, line_batches
@@ -187,8 +187,7 @@ class _Reader:
         if self.at <= OPENING_LINES and not self.ran:
             time = TIME.search(self.line, 0, 120)
             self.ran = (time is not None and int(time[1]) > 0) or RUNNING.match(text) is not None
-        if self.markers.take(text, self.at):
-            self._close_all()
+        if MARK in text and self._marker(text, telling):
             return
         if len(self.refusals) < klp.LIMIT and (refused := klp.refusal(text, self.at)):
             self.refusals.append(refused)
@@ -222,6 +221,17 @@ class _Reader:
             return True
         self.announced_reboot = self.announced_reboot or GOODBYE.match(text) is not None
         return False
+
+    def _marker(self, text: str, telling: bool) -> bool:
+        """Read a line that may hold a marker, and what the kernel printed into it; return whether it does."""
+        marker, printed = split(text)
+        if not self.markers.take(marker, self.at):
+            return False
+        self._close_all()
+        if printed:
+            caller, rest = said_by(printed.encode("utf-8", "replace"))
+            self._read(rest, caller, telling)
+        return True
 
     def _is_no_firmware(self, text: str, telling: bool) -> bool:
         """Whether a line was not printed by what starts the kernel."""

@@ -2,13 +2,16 @@
 
 The contract is at the head of lab/data/boot/init; what an older init says is read as well. Each thing is named before it is
 tried, so that a kernel that crashes, hangs or resets in between leaves the culprit's name.
+
+printk does not queue behind what is in a serial port's buffer: a message may be printed into a marker, in its middle or before
+its newline. The number of a module tells then which one is meant.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 MARK = "lab-init: "
@@ -16,10 +19,12 @@ LOADS_LIMIT = 20_000
 """Of each stage; what comes after is not told."""
 _MARKER = re.compile(
     r".*?lab-init: (?:(?P<stage>begin|twice|unload) (?P<begun>\d{1,6})/\d{1,6} (?P<path>\S+)"
-    r"|(?P<word>(?:twice-|unload-)?(?:ok|fail|kept)) (?P<ended>\d{1,6})/\d{1,6} (?P<of>\S+)(?: (?P<error>.*))?"
+    r"|(?P<word>(?:twice-|unload-)?(?:ok|fail|kept)) (?P<ended>\d{1,6})/\d{1,6}(?: (?P<of>\S+))?(?: (?P<error>.*))?"
     r"|run (?P<run>.+)|ran (?P<status>\d{1,3}) (?P<ran>.+)"
     r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
 )
+
+_PRINTED_INTO = re.compile(r"\[ *\d{1,8}\.\d{6}\]")
 
 LOADERS_OWN = (
     "invalid module format", "Exec format error", "ENOEXEC", "Key was rejected", "Required key not available",
@@ -45,6 +50,7 @@ class ModuleLoad:
     """What became of one module of the initramfs in one stage. path: as in O=. at, last: lines of the console.
 
     outcome: "ok", "fail", "kept" (it could not be unloaded), or "begun" if nothing followed. error: of insmod or rmmod.
+    number: init's own, from 1.
     """
 
     path: str
@@ -53,6 +59,7 @@ class ModuleLoad:
     outcome: str
     error: str = ""
     stage: Stage = Stage.LOAD
+    number: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +70,12 @@ class ProgramRun:
     at: int
     last: int
     status: int | None = None
+
+
+def split(text: str) -> tuple[str, str]:
+    """Return a line with a marker up to the kernel's message that was printed into it, and that message, or ""."""
+    found = _PRINTED_INTO.search(text, max(0, text.find(MARK)))
+    return (text[: found.start()], text[found.start() :]) if found else (text, "")
 
 
 class Markers:
@@ -88,20 +101,24 @@ class Markers:
         elif marker["ran"]:
             self._program(marker["ran"], at, int(marker["status"]))
         elif marker["stage"]:
-            self._load(Stage(marker["stage"]), marker["path"], "begun", "", at)
+            self._load(Stage(marker["stage"]), int(marker["begun"]), marker["path"], "begun", "", at)
         else:
             prefix, _, word = marker["word"].rpartition("-")
             stage = _ENDS.get(f"{prefix}-", Stage.LOAD)
-            self._load(stage, marker["of"], word, (marker["error"] or "").strip(), at)
+            self._load(stage, int(marker["ended"]), marker["of"] or "", word, (marker["error"] or "").strip(), at)
         return True
 
-    def _load(self, stage: Stage, path: str, outcome: str, error: str, at: int) -> None:
+    def _load(self, stage: Stage, number: int, path: str, outcome: str, error: str, at: int) -> None:
         loads = self._loads[stage]
-        begun = outcome != "begun" and bool(loads) and loads[-1].path == path and loads[-1].outcome == "begun"
-        load = ModuleLoad(path=path, at=at, last=at, outcome=outcome, error=error, stage=stage)
-        if begun:
-            loads[-1] = replace(load, at=loads[-1].at)
-        elif len(loads) < LOADS_LIMIT:
+        before = loads[-1] if loads and loads[-1].outcome == "begun" and loads[-1].number == number else None
+        if outcome == "begun" or before is None:
+            before = None
+        elif not path.startswith(before.path):
+            path = before.path  # cut off
+        load = ModuleLoad(path=path, at=at, last=at, outcome=outcome, error=error, stage=stage, number=number)
+        if before is not None:
+            loads[-1] = replace(load, at=before.at)
+        elif path and len(loads) < LOADS_LIMIT:
             loads.append(load)
 
     def _program(self, name: str, at: int, status: int | None) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from lab.evidence import console
+from lab.evidence import boots, console
 from lab.evidence.console_markers import ModuleLoad, ProgramRun, Stage
 
 OLD = """\
@@ -77,3 +77,49 @@ def test_a_program_that_did_not_end_has_no_status():
 def test_half_a_marker_is_none(line):
     log = read(line)
     assert (log.handled, log.programs, log.announced, log.done) == ([], (), None, None)
+
+
+# --------------------------------------------------------------------------------------------- printed into by the kernel
+
+NOISE = "[   59.130256] platform regulatory.0: firmware: failed to load regulatory.db (-2)"
+
+
+@pytest.mark.parametrize("cut", range(len("lab-init: ok 2/3 net/wireless/cfg80211.ko") + 1))
+def test_a_message_of_the_kernel_in_a_marker_does_not_lose_the_module(cut):
+    marker = "lab-init: ok 2/3 net/wireless/cfg80211.ko"
+    log = console.read_text(
+        "[    0.000000] Linux version 6.1.0\nlab-init: start modules=3\nlab-init: begin 1/3 a.ko\nlab-init: ok 1/3 a.ko\n"
+        f"lab-init: begin 2/3 net/wireless/cfg80211.ko\n{marker[:cut]}{NOISE}\n{marker[cut:]}\n"
+        "lab-init: begin 3/3 c.ko\nlab-init: ok 3/3 c.ko\nlab-init: done ok=3 fail=0\n"
+    )
+    assert [load.path for load in log.loads] == ["a.ko", "net/wireless/cfg80211.ko", "c.ko"]
+    assert {one.outcome for one in boots.outcomes([("console.txt", log)], None)} == {"ok"}
+
+
+def test_a_begin_that_was_cut_gets_its_path_from_what_ends_it():
+    log = console.read_text(
+        f"[    0.000000] Linux version 6.1.0\nlab-init: begin 1/1 net/wirel{NOISE}\ness/cfg80211.ko\n"
+        "lab-init: ok 1/1 net/wireless/cfg80211.ko\n"
+    )
+    assert [(load.path, load.outcome) for load in log.loads] == [("net/wireless/cfg80211.ko", "ok")]
+
+
+def test_a_crash_whose_head_was_printed_into_a_marker_is_seen():
+    log = console.read_text(
+        "[    0.000000] Linux version 6.1.0\nlab-init: begin 1/1 a.ko\n"
+        "lab-init: ok 1/1 a.ko[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000000\n"
+        "[    1.000000] RIP: 0010:a_work+0x1/0x10 [a]\n[    1.000000] ---[ end trace 0000000000000000 ]---\n"
+    )
+    assert [(crash.function, crash.at) for crash in log.crashes] == [("a_work", 3)]
+
+
+def test_what_cannot_be_counted_back_is_not_known():
+    log = read("begin 1/3 a.ko", "begin 2/3 b.ko", "begin 3/3 c.ko", "ok 3/3 c.ko", "done ok=2 fail=1")
+    told = {one.path: one.outcome for one in boots.outcomes([("console.txt", log)], None)}
+    assert told == {"a.ko": "lost", "b.ko": "lost", "c.ko": "ok"}
+
+
+def test_the_last_module_before_a_crash_is_not_lost_but_begun():
+    log = read("begin 1/2 a.ko", "begin 2/2 b.ko")
+    told = {one.path: one.outcome for one in boots.outcomes([("console.txt", log)], None)}
+    assert told == {"a.ko": "lost", "b.ko": "begun"}
