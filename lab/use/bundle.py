@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,14 @@ from lab.environment import saved, tarballs
 from lab.errors import UsageError
 from lab.events import Note, Sink
 from lab.evidence.bundle import Evidence
+from lab.evidence.text import numbered_lines
 from lab.model import AttemptResult, Cell, DebianSource, DirSource, GitSource, Result, Source, TarballSource
 from lab.report import bundle, tarball
 from lab.results import disk, expected, store
 from lab.results.expected import Expected
 from lab.settings import Settings
+
+_SEED = re.compile(rb"KCONFIG_SEED=(0x[0-9A-Fa-f]{1,16})\s*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,29 @@ def _read(folder: Path) -> _Attempt:
     return _Attempt(folder=folder, record=evidence.record, expected=wanted, cell=cell)
 
 
+def seeded(record: Mapping[str, Any], log: Path | None) -> Mapping[str, Any]:
+    """Return the record with the seed that the log tells, where a configuration was random and nobody had chosen one.
+
+    Raises UsageError if the log does not tell it: the kernel would not be the same. Source: scripts/kconfig/conf.c,
+    set_randconfig_seed().
+    """
+    steps = [dict(step) for step in record.get("steps", ())]
+    for step in (step for step in steps if _chooses_at_random(step)):
+        found = next((match[1] for _, line in numbered_lines(log) if (match := _SEED.match(line))), None)
+        if found is None:
+            raise UsageError(
+                "the configuration was made at random, and the log does not say from which seed",
+                hint="say `make: {variables: {KCONFIG_SEED: …}}` in the matrix",
+            )
+        step["environment"] = [*step["environment"], ["KCONFIG_SEED", found.decode()]]
+    return {**record, "steps": steps} if steps else record
+
+
+def _chooses_at_random(step: Mapping[str, Any]) -> bool:
+    names = [name for name, _ in step["environment"]] + [word.partition("=")[0] for word in step["argv"]]
+    return "KCONFIG_SEED" not in names and any(word.endswith("randconfig") for word in step["argv"])
+
+
 def _expected(folder: Path, record: Mapping[str, Any], result: AttemptResult) -> Expected | None:
     """Return what the attempt came to, with what its cell did where that is known."""
     of_cell = store.read(Result, folder.absolute().parent / "result.json")
@@ -114,9 +141,9 @@ def _expected(folder: Path, record: Mapping[str, Any], result: AttemptResult) ->
 def _members(
     attempt: _Attempt, request: Request, settings: Settings, scratch: Path, sink: Sink
 ) -> tuple[tarball.Member, ...]:
-    record = attempt.record
     config, program = attempt.folder / "config.txt", attempt.folder / bundle.PROGRAM
     try:
+        record = seeded(attempt.record, Evidence(attempt.folder).build_log)
         images = _images(record, settings, scratch, sink) if request.with_images else {}
         source = _source(attempt, settings, scratch, sink) if request.with_source else None
         return bundle.members(
@@ -130,7 +157,7 @@ def _members(
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"the record of '{attempt.folder}' lacks what a bundle needs: {error}",
-            facts=(("written by", f"lab {record.get('lab_version', 'of an unknown version')}"),),
+            facts=(("written by", f"lab {attempt.record.get('lab_version', 'of an unknown version')}"),),
         ) from error
 
 

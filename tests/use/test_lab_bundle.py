@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 
 import pytest
-from attempt_folders import FINDING, boot, record, result, write_attempt
+from attempt_folders import FINDING, boot, record, result, step, write_attempt
 
 from lab import cli
 from lab.errors import ExitCode, UsageError
@@ -151,6 +151,19 @@ def test_a_record_of_before_wrappers_and_mount_images_still_does(rows, settings,
     attempt = write_attempt(tmp_path / "run", old)
     script = members(made(attempt, settings, tmp_path).path)["reproduce.sh"].decode()
     assert "MOUNT_IMAGE=$IMAGE\n" in script
+
+
+def test_a_random_configuration_keeps_its_seed(rows, settings, tmp_path):
+    random = step("base", "make", "randconfig")
+    attempt = write_attempt(tmp_path / "run", record(rows, steps=[random, step("build", "make")]))
+    with pytest.raises(UsageError, match="seed"):
+        made(attempt, settings, tmp_path)
+    (attempt / "build.txt").write_text("  HOSTCC  scripts/kconfig/conf.o\nKCONFIG_SEED=0x5F3A10C2\n#\n")
+    script = members(made(attempt, settings, tmp_path).path)["reproduce.sh"].decode()
+    assert script.count("-e KCONFIG_SEED=0x5F3A10C2") == 1
+    random["environment"].append(["KCONFIG_SEED", "7"])
+    chosen = write_attempt(tmp_path / "chosen", record(rows, steps=[random]))
+    assert "0x5F3A10C2" not in members(made(chosen, settings, tmp_path).path)["reproduce.sh"].decode()
 
 
 def test_the_source_comes_along_if_it_is_wanted(rows, settings, tmp_path):
