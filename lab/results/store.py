@@ -31,6 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 from lab.errors import UsageError
 from lab.model import AttemptResult, Cell, Finding, NotApplicable, Result, StepResult
 from lab.results.disk import (
+    aside_numbers,
     attempt_folders,
     checked,
     disk_fault,
@@ -213,6 +214,12 @@ class Run:
         except OSError as error:
             raise disk_fault(error, folder) from error
         return folder
+
+    def last_aside(self, cell: str, number: int) -> str:
+        """Return the name of the folder with what the try before this one of an attempt left, "" if there is none."""
+        folder = self.folder / checked(cell) / str(number)
+        numbers = aside_numbers(folder)
+        return f"{number}.aside-{numbers[-1]}" if numbers else ""
 
     def keep_attempt(self, cell: str, result: AttemptResult) -> None:
         """Make an attempt finished. steps.json and findings.json first: result.json is the last word."""

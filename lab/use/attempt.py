@@ -22,14 +22,13 @@ from lab.evidence.boots import is_boot
 from lab.evidence.bundle import Evidence, pack
 from lab.model import AttemptResult, Cell, Ending, Finding, Outcome, Probe, Severity, Span, Step, StepResult
 from lab.report import reproduce
-from lab.results import store, verdict
+from lab.results import crashes, store, verdict
 from lab.use import guest as guests
 from lab.use import lines, shards
 from lab.use import record as records
 from lab.use.bench import Bench, Inputs, give_to_build, laid_out, wrappers
 
 PROGRESS_EVERY_S = 0.5
-EMULATOR_CRASH = "infra.emulator-crash"
 WAITS = ("align", "missed")  # what is noted of a tool that is to begin with a second
 
 
@@ -319,13 +318,14 @@ class Attempt:
 def execute(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, inputs: Inputs) -> AttemptResult:
     """Execute a cell once and keep what came of it. Returns a result also when the lab itself is in trouble.
 
-    After a crash of the emulator it is executed once more, and the fact `retried_after` says so. Only an interruption leaves
-    no result.json behind: the attempt then counts as never made.
+    After a crash of the emulator or of a tool it is executed once more, see lab.results.crashes. Only an interruption leaves no
+    result.json behind: the attempt then counts as never made.
     """
     result = _executed(bench, run, cell, number, key, inputs)
-    if emulator_crashed(result) and not bench.stop.is_set():
+    crash = crashes.crash_of(result)
+    if crash is not None and not crashes.asked_for(crash, cell) and not bench.stop.is_set():
         second = _executed(bench, run, cell, number, key, inputs)  # sets the evidence of the first aside
-        result = replace(second, facts={**second.facts, "retried_after": result.reason})
+        result = crashes.made_again(result, crash, second, run.last_aside(cell.id, number))
     if not bench.stop.is_set():
         run.keep_attempt(cell.id, result)
     return result
@@ -342,12 +342,6 @@ def fill_cache(bench: Bench, name: str, cell: Cell, key: str, inputs: Inputs) ->
         inside = attempt.build_place(place)
         if attempt._configure(inside, place.out):
             attempt._make(inside, place.out)
-
-
-def emulator_crashed(result: AttemptResult) -> bool:
-    """Whether an attempt came to nothing because qemu-user did: it does, now and then, and never twice in one place."""
-    deciding = (finding.id for finding in result.findings if finding.severity is Severity.ERROR)
-    return result.outcome is Outcome.ERROR and EMULATOR_CRASH in deciding
 
 
 def _executed(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, inputs: Inputs) -> AttemptResult:

@@ -229,6 +229,7 @@ def test_a_half_finished_attempt_is_set_aside_and_its_folder_empty(tmp_path):
     with open_run(tmp_path, facts()) as run:
         (run.attempt_folder("tmpfs", 1) / "build.txt").write_text("CC a.o\n")
         folder = run.attempt_folder("tmpfs", 1)
+        assert run.last_aside("tmpfs", 1) == "1.aside-1"
     assert list(folder.iterdir()) == []
     assert (tmp_path / "run/tmpfs/1.aside-1/build.txt").read_text() == "CC a.o\n"
 
