@@ -384,7 +384,7 @@ class Ending(StrEnum):
 class StepResult:
     """What came of one Step. status: exit status, 0 … 255 (-1 if unknown). bytes_free: on the output filesystem, at the end.
 
-    dropped: bytes that its log has not.
+    dropped: bytes that its log has not. silent_s: seconds since its last word when it ended, None if that was not measured.
     """
 
     name: str
@@ -396,6 +396,7 @@ class StepResult:
     inodes_free: int | None = None
     detail: str = ""
     dropped: int = 0
+    silent_s: float | None = None
 
     @property
     def ok(self) -> bool:

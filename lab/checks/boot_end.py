@@ -21,6 +21,8 @@ IDS = (
     "boot.no-init", "boot.silent", "boot.hang", "boot.incomplete", "boot.reset", "boot.triple-fault", "boot.flood",
 )  # fmt: skip
 HUNG = ("boot.hang", "the boot fell silent before it was done")
+TALKING = ("boot.hang", "the boot was not done at its deadline, and still talking")
+TALKING_SHARE = 0.1  # of its time: a boot that said something so late had not fallen silent
 MILD = (Category.WARNING, Category.TEST_PROGRAM)
 """What does not stop the kernel by itself."""
 
@@ -63,6 +65,12 @@ class End:
         return any(GOODBYE.match(line) for line in self.console.tail)
 
     @property
+    def talking(self) -> bool:
+        """Whether the console was heard until shortly before the end."""
+        step = self.boot.step
+        return step is not None and step.silent_s is not None and step.silent_s < TALKING_SHARE * step.seconds
+
+    @property
     def silent(self) -> bool:
         """Whether nothing but firmware was heard."""
         return not self.console.said
@@ -91,7 +99,7 @@ def _ending(end: End) -> Iterator[Finding]:
     if told.panicked_at:
         yield _unfinished("boot.panic", "the kernel told its machine of a panic, and its console of none", end)
     elif end.ending is Ending.DEADLINE:
-        id_, message = ("boot.silent", "the kernel said nothing") if end.silent else HUNG
+        id_, message = ("boot.silent", "the kernel said nothing") if end.silent else TALKING if end.talking else HUNG
         yield _unfinished(id_, message, end)
     elif told.triple_fault_at and not end.announced:
         yield _unfinished("boot.triple-fault", "the processor met a triple fault and was reset", end)

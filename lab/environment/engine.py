@@ -193,7 +193,7 @@ class Engine:
         """
         began = time.monotonic()
         container = self._create(step, place)
-        ending, status, detail, dropped = Ending.ENGINE_LOST, -1, "", 0
+        ending, status, detail, dropped, silent_s = Ending.ENGINE_LOST, -1, "", 0, None
         try:
             stream = self._client.api.attach(container, stdout=True, stderr=True, stream=True)
             with _engine_trouble(f"start the container of step {step.name!r}"):
@@ -201,7 +201,7 @@ class Engine:
             limits = Limits(deadline=began + step.deadline_s, silence_s=step.silence_s, log_bytes=step.log_bytes)
             reader = LogReader(stream, log, on_line, LOST, limits)
             ours, why = reader.until_end(stop, lambda: self._kill(container))
-            dropped = reader.dropped
+            dropped, silent_s = reader.dropped, reader.silent_s
             ending, status, detail = self._ending(container, ours, why)
             with contextlib.suppress(*LOST, AttributeError):
                 stream.close()
@@ -218,6 +218,7 @@ class Engine:
             seconds=round(time.monotonic() - began, 3),
             detail=detail,
             dropped=dropped,
+            silent_s=silent_s,
         )
 
     def interact(self, step: Step, place: Place, talk: Talk, *, tty: bool) -> int:

@@ -35,7 +35,7 @@ class Limits:
 class LogReader:
     """Copies a container's output into a file on a thread of its own and tells each line once.
 
-    dropped: bytes that the log has not, once until_end() has returned.
+    dropped, silent_s: bytes that the log has not, and seconds since the last word, once until_end() has returned.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LogReader:
         self._done = threading.Event()
         self._stream, self._log, self._on_line, self._lost, self._limits = stream, log, on_line, lost, limits
         self._heard = time.monotonic()
-        self.dropped = 0
+        self.dropped, self.silent_s = 0, 0.0
         threading.Thread(target=self._copy, name=f"log:{log.name}", daemon=True).start()
 
     def _copy(self) -> None:
@@ -88,7 +88,10 @@ class LogReader:
             elif stop is not None and stop.is_set():
                 ours = Ending.INTERRUPTED
             if ours is not None:
+                self.silent_s = round(now - self._heard, 3)
                 kill()
+        if ours is None:
+            self.silent_s = round(time.monotonic() - self._heard, 3)
         return ours, why
 
 

@@ -386,6 +386,7 @@ def _step(row: Mapping[str, Any]) -> StepResult | None:
             inodes_free=_whole(row.get("inodes_free")),
             detail=str(row.get("detail", "")),
             dropped=_whole(row.get("dropped")) or 0,
+            silent_s=float(row["silent_s"]) if isinstance(row.get("silent_s"), int | float) else None,
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

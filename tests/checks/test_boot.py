@@ -70,6 +70,18 @@ def test_a_hang_keeps_the_last_lines_and_names_the_module(tmp_path):
     assert found[0].data["tail"][-1] == SECOND.strip()
 
 
+@pytest.mark.parametrize(
+    ("silent_s", "title"),
+    [
+        (0.5, "the boot was not done at its deadline, and still talking"),
+        (50.0, "the boot fell silent before it was done"),
+    ],
+)
+def test_a_boot_that_still_talks_did_not_fall_silent(tmp_path, silent_s, title):
+    found = judged(tmp_path, START, ending="deadline", status=-1, seconds=60.0, silent_s=silent_s)
+    assert (found[0].id, found[0].title) == ("boot.hang", title)
+
+
 def test_silence_is_told_from_a_hang(tmp_path):
     assert ids(judged(tmp_path, "", ending="deadline")) == ["boot.silent"]
 

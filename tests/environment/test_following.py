@@ -94,8 +94,9 @@ def test_at_the_deadline_it_is_killed(tmp_path):
 
 
 def test_silence_ends_it_before_the_deadline_if_that_is_asked_for(tmp_path):
-    ending, why = copied(tmp_path, waits, silence_s=0.2)[0]
+    (ending, why), _, _, reader = copied(tmp_path, waits, silence_s=0.2)
     assert ending is Ending.DEADLINE
+    assert reader.silent_s >= 0.2
     assert why == "it had said nothing for 0.2 s"
 
 
