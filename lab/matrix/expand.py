@@ -298,12 +298,15 @@ def _hits(when: Entry, decided: list[Combination]) -> Iterator[int]:
 def cell_ids(matrix: Matrix, decided: list[Combination]) -> list[str]:
     """Return a unique id for each combination: the parts that name its environment, joined by dashes.
 
-    arch, toolchain and filesystem are always part of it, another axis only where its value is not the default. So an id
+    arch, toolchain and filesystem are always part of it, another axis only where its value is not the default, amplify
+    wherever there is any. So an id
     says nothing of the other cells, and a value added to any axis changes no id that was there. Where two combinations
     read alike, both get a hash of what was written (of what was meant, if even that is alike).
     """
     digests: dict[int, str] = {}
-    usual = {axis: value.value for axis, value in {**BUILT_IN, **matrix.defaults}.items()}
+    # what is amplified is told also where a whole file is: its rates are not those of a natural cell
+    defaults = {**BUILT_IN, **matrix.defaults, "amplify": BUILT_IN["amplify"]}
+    usual = {axis: value.value for axis, value in defaults.items()}
     ids = [_joined(one, usual) for one in decided]
     written = [" ".join(one[axis].text for axis in AXES) for one in decided]
     meant = [_identity(one, digests) for one in decided]

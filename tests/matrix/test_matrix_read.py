@@ -228,6 +228,14 @@ def test_what_makes_races_likelier_is_read_and_shown(written, read_as, shown):
     assert ("amplify" in only.id or "hot" in only.id) == bool(read_as)
 
 
+def test_an_amplified_cell_is_told_by_its_id_also_where_the_whole_file_is():
+    natural, amplified = (
+        cell("  filesystem: tmpfs\n", HEAD.replace("  filesystem: tmpfs\n", "")),
+        cell("  amplify: {load: 2}\n"),
+    )
+    assert amplified.id == f"{natural.id}-amplify-load-2"
+
+
 @pytest.mark.parametrize(("written", "told"), NOT_AMPLIFIED)
 def test_a_wrong_amplification_is_told_with_its_place(written, told):
     found = mistakes(f"  amplify: {written}\n")
