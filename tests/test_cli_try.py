@@ -9,7 +9,7 @@ from lab.errors import ExitCode
 
 ROOT = Path(__file__).parent.parent
 MATRIX = str(ROOT / "matrices" / "reports" / "001-coarse-timestamps.yaml")
-PATCH = str(ROOT / "matrices" / "reports" / "patches" / "trim-phase-6.1.patch")
+PATCH = str(ROOT / "matrices" / "reports" / "fixes" / "trim-guard.patch")
 CELL = ("--cell", "x86_64-gcc-12-ext4-128-unguarded")
 
 
@@ -34,7 +34,8 @@ def lab(monkeypatch, tmp_path):
         ([*CELL, "--patch", PATCH, "--budget", "long"], "--budget must be a time"),
         ([*CELL, "--patch", PATCH, "--pairs", "0"], "--pairs must be from 1 to 1000, not 0"),
         ([*CELL, "--patch", PATCH, "--pairs", "1"], "a limit of 1 pair decides nothing"),
-        ([*CELL, "--patch", PATCH, "--finding", "undefined"], "'undefined' is no finding"),
+        ([*CELL, "--patch", PATCH, "--finding", "undefined"], "no check finds 'undefined'"),
+        ([*CELL, "--patch", PATCH, "--finding", "modpost.undefind"], "did you mean 'modpost.undefined'?"),
     ],
 )
 def test_a_wrong_request_is_told_and_is_usage(lab, capsys, words, told):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lab import checks
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -25,7 +27,7 @@ from lab.errors import UsageError
 from lab.matrix.expand import expand
 from lab.matrix.files import patch_of
 from lab.matrix.read import read
-from lab.matrix.repeat import FINDING, REPEAT_MAX
+from lab.matrix.repeat import REPEAT_MAX
 from lab.report import live, page, tried
 from lab.settings import seconds_of
 from lab.use import session, trial
@@ -93,10 +95,13 @@ def try_command(
 
 
 def checked_ids(findings: list[str]) -> tuple[str, ...]:
-    """Return ids of findings. Raises UsageError for what cannot be one."""
+    """Return ids of findings. Raises UsageError for what no check finds: it would never fail, and nothing would be decided."""
+    known = {identity for check in (*checks.CHECKS, *checks.plugins()) for identity in check.ids}
     for one in findings:
-        if not FINDING.fullmatch(one):
-            raise UsageError(f"{one!r} is no finding: it must read family.fault", hint="`lab explain` lists them")
+        if one not in known:
+            near = difflib.get_close_matches(one, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`lab explain` lists them"
+            raise UsageError(f"no check finds {one!r}", hint=hint)
     return tuple(findings)
 
 

@@ -114,10 +114,10 @@ def _worked(books: Books, crew: Crew, settings: Settings, stop: threading.Event)
     """Prepare both arms, make pairs, keep what came of them."""
     opened, sink = books.opened, books.sink
     sink(RunStarted(at_s=time.time(), run=opened.facts.run, cells=tuple(cell.id for cell in books.arms.values())))
+    books.tell(books.outlook())
     for error in crew.look({}, (), at=lambda cell: True)[1].values():
         raise error
     crew.share()
-    books.tell(books.outlook())
     if not books.standing.made:  # who compiles first is slower: both arms find what they need in the cache, or neither
         crew.fill_caches()
     end = books.pursue(executed_by(crew, opened, settings, sink, stop))

@@ -70,3 +70,12 @@ def test_every_patch_is_used_and_says_what_it_applies_to():
     assert {path.stem for path in there} == used
     for path in there:
         assert "\nApplies to " in path.read_text(), path.name
+
+
+def test_the_fix_of_report_001_gives_back_what_its_faulty_twin_lacks():
+    removed, given_back = (
+        [line[1:] for line in (FOLDER / name).read_text().splitlines() if line.startswith(sign) and line[1:2] == "\t"]
+        for name, sign in (("patches/trim-guard-removed.patch", "-"), ("fixes/trim-guard.patch", "+"))
+    )
+    assert removed == given_back
+    assert len(removed) == 7

@@ -48,10 +48,12 @@ ELSEWHERE = MENDING.replace("compiler.h", "nowhere.h")
 def tiny(real, rows, tmp_path):
     """Write a matrix whose only cell has a syntax error; return what compares it with a patch."""
 
-    def tiny(patch, *, name="fix", sink=silent, **changes):
+    def tiny(patch, *, name="fix", sink=silent, ccache="on", **changes):
         (tmp_path / "broken.patch").write_text(BREAKING)
         path = tmp_path / "matrix.yaml"
-        path.write_text(textwrap.dedent(TINY) + "  patches: [{name: broken, apply: [broken.patch]}]\n")
+        path.write_text(
+            textwrap.dedent(TINY) + f"  ccache: {ccache}\n" + "  patches: {name: broken, apply: [broken.patch]}\n"
+        )
         (cell,) = expand(read(path, rows))
         request = trial.Request(
             matrix=path, name="tiny", cell=cell, patches=(Patch(name=name, text=patch),), pairs=10, budget_s=3600.0,
@@ -89,13 +91,13 @@ def test_a_patch_that_mends_is_decided_in_three_pairs_and_kept(tiny):
 
 
 def test_a_patch_that_does_nothing_does_not_mend(tiny):
-    done = tiny(IDLE)
+    done = tiny(IDLE, ccache="off")
     assert done.exit_code == ExitCode.KERNEL_FAULT, tried.tried_text(done.trial)
     assert done.trial.ended == "does-not-mend"
 
 
 def test_a_patch_that_does_not_compile_cannot_be_judged(tiny):
-    done = tiny(WORSE, findings=("modpost.undefined",))
+    done = tiny(WORSE, ccache="off", findings=("modpost.undefined",))
     assert done.exit_code == ExitCode.UNTESTABLE
     assert (done.trial.ended, done.trial.pairs) == ("other-failures", ())
 
