@@ -20,7 +20,7 @@ TRIED = frozenset({
 """Of what people try one and then another."""
 TOOLS = re.compile(
     r"(?:gcc|g\+\+|clang|llvm|lld|binutils|\bld\b|\bas\b|gas|make|qemu\S*|glibc|libc|python|perl|pahole|bash|ccache|openssl|systemd"
-    r"|flex|bison|gdb|rustc|busybox|dwarves|grub|udev|kmod|mesa|xorg|version of|thunderbird|mozilla|mutt)"
+    r"|flex|bison|gdb|rustc|busybox|dwarves|grub|udev|kmod|mesa|xorg|version of|cannot apply to|thunderbird|mozilla|mutt)"
     r"(?:\b(?:(?!\. )[^\n]){0,24}|\S{0,6} \([^()\n]{0,80}\) ?)$",
     re.I,
 )
@@ -202,8 +202,7 @@ def _called(names: str, value: str) -> Row:
 
 ARCHITECTURE = (
     *(_called(names, value) for names, value in NAMES),
-    row(Field.ARCH, rf"(?<!\S)config: {{1,8}}({TARGETS}|arm64|powerpc|riscv|mips|um|sh|parisc|openrisc)-(?:all|rand"
-        rf"|def|[a-z0-9_]+_def)\w*config",
+    row(Field.ARCH, rf"(?<!\S)config: {{1,8}}({TARGETS}|arm64|powerpc|riscv|mips|um|sh|parisc|openrisc)-[a-z]",
         lambda found: kernel_arch(found[1])),
     row(Field.ARCH, r"\bARCH=(\w{2,20})", lambda found: kernel_arch(found[1])),
     row(Field.ARCH, r"(?<![\w.-])arch/([a-z][a-z0-9]{1,15})/", lambda found: kernel_arch(found[1]), "path-in-arch"),

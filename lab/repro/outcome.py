@@ -7,7 +7,7 @@ from itertools import pairwise
 
 GOOD, INDIFFERENT = "good", "indifferent"
 WINDOW = 220  # characters of a sentence that are looked at, to either side
-SENTENCE = re.compile(r"[.!?:;](?=\s)|  +|\s-\s")
+SENTENCE = re.compile(r"[.!?:;](?=\s)|\] (?=\[)|  +|\s-\s")
 CLAUSE = re.compile(r",(?=\s)|\b(?:but|however|while|whereas|otherwise|although|though)\b", re.I)
 AND = re.compile(r"\band\b")
 CONDITION = re.compile(
@@ -16,7 +16,8 @@ CONDITION = re.compile(
     re.I,
 )
 CURED = re.compile(
-    r"\b(?:goes|went|go|going|is|are) (?:away|gone)\b|\b(?:disappear|vanish|fixe[sd]|fix (?:it|this|that|the)\b|cure[sd]|avoid"
+    r"\b(?:goes|went|go|going|is|are) (?:away|gone)\b"
+    r"|(?<![\w/-])(?:disappear|vanish|fixe[sd]|fix (?:it|this|that|the)\b|cure[sd]|avoid"
     r"|work(?:s|ed)? around|workaround|helps\b|helped\b)|\bno longer (?!works?\b|builds?\b|boots?\b|compiles?\b|links?\b)"
     r"|\b(?:not|never|un)[ -]?(?:be )?reproduc|\b(?:cannot|can't|couldn't|could not|unable to) reproduce"
     r"|\b(?:doesn't|don't|does not|didn't|did not|never) (?:happen|fail|occur|break|reproduce|crash|show|trigger|see|hit)"

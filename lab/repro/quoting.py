@@ -19,7 +19,8 @@ WIDTH = 92  # characters of a quoted line with its marks: mailers wrap at 72 to 
 LOG_WIDTH = 240
 PREFIX = re.compile(r"[ \t]{0,2}(?:>[ \t]?)+")
 LINKER = re.compile(r">>> (?:referenced by|defined at|defined in|the vtable|did you mean)|>>> {2,}\S+:\(")
-NEW_ONE = re.compile(r">> [\w./+-]{1,200}(?::\d+){1,2}: |>> (?:ERROR|WARNING|ld|ld\.lld): ")  # the 0-day robot's mark
+OF_ROBOT = re.compile(r"[\w./+-]{1,200}(?::\d+){1,2}:|(?:ERROR|WARNING|ld|ld\.lld): ")  # what is new to the 0-day robot
+NEW_ONE = re.compile(rf">> (?:{OF_ROBOT.pattern})")
 RUN = re.compile(r"(?<!\S)(?:>(?!8)[ ]?){1,200}(?=\S|$)|(?<!\S)(?:> ?){1,200}$")
 ATTRIBUTION = re.compile(r"(?:wrote|writes):\s*$|^From: \S")
 SENTENCE_END = re.compile(r"[.?!:;][\"')]{0,2} (?=[A-Z\"'(])")
@@ -151,6 +152,9 @@ def _levels(pieces: Sequence[_Piece]) -> list[int]:
 def _readings(piece: _Piece, before: int, previous: _Piece, voices: int) -> Iterator[tuple[int, float]]:
     """Yield (level, cost) of what the marks before a piece may mean."""
     if not piece.groups:
+        yield 0, 0.0
+        return
+    if piece.groups == (2,) and OF_ROBOT.match(piece.line.text):
         yield 0, 0.0
         return
     total, seen = 0, set()

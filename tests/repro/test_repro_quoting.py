@@ -113,6 +113,18 @@ def test_an_attribution_within_a_long_line_is_found(said, name):
     ]  # fmt: skip
 
 
+def test_what_is_new_to_the_robot_is_no_quotation_on_a_page_without_lines_either():
+    page = "Hi, the robot noticed these errors, which were not there before the patch was applied to the tree. " * 3 + (
+        "All errors (new ones prefixed by >>): ld: vmlinux.o: in function `get': >> kernel/demo.c:125:(.text+0x21): undefined "
+        "reference to `demo_markers' >> ld: kernel/demo.c:125:(.text+0x25): undefined reference to `demo_names'"
+    )
+    lines = quoting.unquoted([Line(text=page, at=1)])
+    assert {line.level for line in lines} == {0}
+    assert [line.text.partition(" undefined")[0] for line in lines[-2:]] == [
+        "kernel/demo.c:125:(.text+0x21):", "ld: kernel/demo.c:125:(.text+0x25):"
+    ]  # fmt: skip
+
+
 def test_a_forwarded_mail_is_its_writer_s():
     texts = ["I forward this.", "", "-------- Original Message --------", "Subject: old", "From: Dora D <dora at example.org>",
              "Date: Sun, 25 Mar 2012 19:59:44 -0400", "", "It broke."]  # fmt: skip
