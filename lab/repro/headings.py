@@ -46,6 +46,7 @@ ONE_FIELD = re.compile(
     r"|Message ID|Submitter|Reported by|Reported|Author|Title|Newsgroups)\**:?\**(?:\t|:\s|\s{2,}|(?<=:)$)[ \t]*(?P<value>.*)"
 )
 PIPERMAIL = re.compile(rf"(?P<who>[^\s<>][^<>\n]{{1,80}}?) (?P<address>{ADDRESS}|\S+ at)\s*$")
+DIFF = re.compile(r"diff --git |--- (?:a/|\S+/\S+\s*$)|Index: \S+/\S")
 LINE_OF_DATE = re.compile(rf"\s*{dates.DATE}\s*$")
 MARKDOWN_TITLE = re.compile(r"#{1,2} (?P<title>\S.*\S)")
 GLUED = re.compile(
@@ -141,7 +142,8 @@ def _of_mail(document: Document, headers: Sequence[Header], heading: Heading) ->
 
 
 def _of_page(document: Document, lines: Sequence[Line], heading: Heading) -> None:
-    top = [(index, line) for index, line in enumerate(lines[:TOP_LINES]) if line.level == 0]
+    end = next((index for index, line in enumerate(lines[:TOP_LINES]) if DIFF.match(line.text[:200])), TOP_LINES)
+    top = [(index, line) for index, line in enumerate(lines[:end]) if line.level == 0]
     named = [(index, line, found) for index, line in top if (found := ONE_FIELD.match(line.text[:1000]))]
     quoted_at = next((index for index, line in enumerate(lines) if line.level > 0), len(lines))
     forwarded = next(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from lab.repro.edits import Edit, FileLines, Refused, Sureness, indentation
 from lab.repro.patches import Hunk
 
 SPOTS_MAX = 1000
+TELLING = re.compile(r"\w{3}")
 Operation = tuple[str, str]  # sign (" ", "-", "+") and text
 
 
@@ -33,15 +35,14 @@ def operations(hunk: Hunk) -> list[Operation] | Refused:
 def placed(hunk: Hunk, ops: Sequence[Operation], lines: FileLines, after: int) -> Edit | Refused:
     """Return what a hunk does to a file's lines. after: index behind what earlier hunks changed.
 
-    White space counts first. All context must agree, else as much of it as does, from the change outwards.
+    All context must agree, else as much of it as does, from the change outwards; each time white space counts first.
     """
-    why = "the lines that it changes, or those next to them, are not in this version"
-    for fit in (_Fit(hunk, ops, lines, after, strict=True), _Fit(hunk, ops, lines, after, strict=False)):
-        done = fit.edit()
-        if isinstance(done, Edit):
-            return done
-        why = done.why or why
-    return Refused(why=why)
+    fits = [_Fit(hunk, ops, lines, after, strict=strict) for strict in (True, False)]
+    for before, behind in fits[0].ways():
+        for fit in fits:
+            if done := fit.edit(before, behind):
+                return done
+    return Refused(why="the lines that it changes, or those next to them, are not in this version")
 
 
 def _same(one: str, other: str) -> bool:
@@ -58,26 +59,35 @@ class _Fit:
         changes = [index for index, (sign, _) in enumerate(ops) if sign != " "]
         self.first, self.last = changes[0], changes[-1]
 
-    def edit(self) -> Edit | Refused:
-        """Return the edit at the best place: the one with most of the context."""
+    def ways(self) -> list[tuple[int, int]]:
+        """Return how many lines of context may be asked for above and below the change: all first, at last one each."""
         lead, tail = self.first, len(self.ops) - 1 - self.last
-        ways = [
-            (before, behind) for before in range(min(lead, 1), lead + 1) for behind in range(min(tail, 1), tail + 1)
-        ]
-        for before, behind in sorted(ways, key=lambda way: -sum(way)):
-            spots = [at for at in self._places(before, behind) if self._fits(at, before, behind)][:SPOTS_MAX]
-            lost = lead + tail - before - behind
-            if lost and len(spots) > 1:
-                return Refused(why=f"the lines next to its change are the same in {len(spots)} places")
-            if spots:
-                wanted = self.hunk.old - 1 + self.first
-                return self._made(min(spots, key=lambda at: abs(at - wanted)), lost)
-        return Refused(why="")
+        ways = [(above, below) for above in range(min(lead, 1), lead + 1) for below in range(min(tail, 1), tail + 1)]
+        return sorted(ways, key=lambda way: -sum(way))
+
+    def edit(self, before: int, behind: int) -> Edit | Refused | None:
+        """Return the edit at the place with so many lines of context, None if there is none.
+
+        Of several the nearest is taken, if all of the context agrees.
+        """
+        spots = [at for at in self._places(before, behind) if self._fits(at, before, behind)][:SPOTS_MAX]
+        lost = len(self.ops) - 1 - self.last + self.first - before - behind
+        if lost and len(spots) > 1:
+            return Refused(why=f"the lines next to its change are the same in {len(spots)} places")
+        if not spots:
+            return None
+        if lost and not any(TELLING.search(text) for text in self._wanted(before, behind)):
+            return Refused(why="of the lines that it needs only empty ones and brackets are in this version")
+        wanted = self.hunk.old - 1 + self.first
+        return self._made(min(spots, key=lambda at: abs(at - wanted)), lost)
+
+    def _wanted(self, lead: int, tail: int) -> list[str]:
+        """Return the lines that the file must have: with so many of context."""
+        return [text for sign, text in self.ops[self.first - lead : self.last + 1 + tail] if sign != "+"]
 
     def _places(self, lead: int, tail: int) -> Iterable[int]:
         """Return where the change may begin at all: a line that it names, the rarest, must be in its place."""
-        inside = [text for sign, text in self.ops[self.first - lead : self.last + 1 + tail] if sign != "+"]
-        known = [(self.file.at(text), offset) for offset, text in enumerate(inside) if text.strip()]
+        known = [(self.file.at(text), offset) for offset, text in enumerate(self._wanted(lead, tail)) if text.strip()]
         if not known:
             return range(self.after, len(self.lines) + 1)
         rarest, offset = min(known, key=lambda pair: len(pair[0]))
@@ -85,11 +95,7 @@ class _Fit:
 
     def _fits(self, at: int, lead: int, tail: int) -> bool:
         """Whether the change may begin at a line of the file, with so many lines of context around it."""
-        if lead and (at < 1 or not self.equal(self.ops[self.first - 1][1], self.lines[at - 1])):
-            return False
-        inside = self.ops[self.first - lead : self.last + 1 + tail]
-        wanted = [text for sign, text in inside if sign != "+"]
-        start = at - lead
+        wanted, start = self._wanted(lead, tail), at - lead
         if start < self.after or start + len(wanted) > len(self.lines):
             return False
         return all(self.equal(theirs, ours) for theirs, ours in zip(wanted, self.lines[start:], strict=False))

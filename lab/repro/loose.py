@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lab.repro.edits import CONTEXT, Edit, Refused, Sureness, indentation
 from lab.repro.patches import Hunk
@@ -38,8 +38,9 @@ def readings(hunk: Hunk, lines: Sequence[str], path: str, after: int) -> Edit | 
         return Refused(
             why=f"its lines were run together, and no reading has the {counts} lines of its header and fits this source"
         )
-    fewest = min(reading.lost for reading in found.values())
-    best = [reading for reading in found.values() if reading.lost == fewest]
+    usual = [reading for reading in found.values() if reading.even] or list(found.values())
+    fewest = min(reading.lost for reading in usual)
+    best = [reading for reading in usual if reading.lost == fewest]
     if len(best) > 1:
         return Refused(why=f"its lines were run together, and there are {len(best)} readings with {counts} lines")
     (reading,) = best
@@ -59,7 +60,10 @@ def readings(hunk: Hunk, lines: Sequence[str], path: str, after: int) -> Edit | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """One way to tell the lines apart: [start, end) of the file become `lines`. lost: lines of outer context that disagree."""
+    """One way to tell the lines apart: [start, end) of the file become `lines`. lost: lines of outer context that disagree.
+
+    even: there are as many lines of context above the change as below it, as diff makes them.
+    """
 
     start: int
     end: int
@@ -69,6 +73,7 @@ class _Reading:
     kept: int = 0
     changed_last: bool = False
     lost: int = 0
+    even: bool = False
 
 
 class _Reader:
@@ -93,8 +98,8 @@ class _Reader:
         """Yield every reading that fits: from each sign on, and each line of the file that stands right before it."""
         if len(self.words) > WORDS_MAX:
             return
-        for at, word in enumerate(self.words):
-            if word[:1] not in ("+", "-") or not self._may_begin(at):
+        for at in range(len(self.words)):
+            if not self._signed(at):
                 continue
             if at == 0 and self.hunk.old <= 1:
                 yield from self._checked(0, 0, 0)
@@ -107,10 +112,10 @@ class _Reader:
     def _checked(self, at: int, index: int, context: int) -> Iterator[_Reading]:
         """Yield the readings of a change that begins at a word, behind a line of the file whose first word is `context`."""
         lead, rest = self._lead(index - 1, context)
-        if lead < min(CONTEXT, index) and any(word[:1] in ("+", "-") for word in self.words[:rest]):
+        if lead < min(CONTEXT, index) and any(self._signed(word) for word in range(rest)):
             return  # a change further up would be left out
         beginnings = [index]
-        while self.words[at].startswith("-") and beginnings[-1] < len(self.lines) and not self.of_file[beginnings[-1]]:
+        while beginnings[-1] < len(self.lines) and not self.of_file[beginnings[-1]]:
             beginnings.append(beginnings[-1] + 1)  # an empty line of context leaves no word
         for begin in beginnings:
             for reading, behind in self._changes(at, begin, _Reading(start=begin, end=begin)):
@@ -145,13 +150,19 @@ class _Reader:
                 break
             tail, behind = tail + 1, behind + len(words)
         whole = tail == min(CONTEXT, len(self.lines) - reading.end) or tail + lead == around
-        goes_on = behind < len(self.words) and self.words[behind][:1] in ("+", "-") and self._may_begin(behind)
+        goes_on = self._signed(behind)
         touching = tail > 0 or reading.end >= len(self.lines)
         if touching and lead + tail <= around <= 2 * CONTEXT and (whole or not goes_on):
-            yield _Reading(
-                start=reading.start, end=reading.end, lines=reading.lines, added=reading.added, removed=reading.removed,
-                kept=reading.kept, lost=around - lead - tail,
-            )  # fmt: skip
+            lost = around - lead - tail
+            yield replace(reading, lost=lost, even=self._even(reading, around, lead, tail))
+
+    def _even(self, reading: _Reading, around: int, lead: int, tail: int) -> bool:
+        """Whether the lines around a change are as many above as below, but for a file's beginning and end."""
+        above, below = reading.start, len(self.lines) - reading.end
+        if around > lead + tail:
+            return around == min(CONTEXT, above) + min(CONTEXT, below)
+        size = max(lead, tail)
+        return lead == min(size, above) and tail == min(size, below)
 
     # ---- between the first change and the last
 
@@ -180,18 +191,19 @@ class _Reader:
         """Go on behind an added line, wherever it may end: at the next sign, or where the file's next line begins."""
         following = next((words for words in self.of_file[index:] if words), [])
         for end in range(at + 1, min(len(self.words), at + LINE_WORDS_MAX) + 1):
-            if end < len(self.words) and self.lined:
-                if end not in self.starts:
-                    continue
-            elif end < len(self.words):
-                signed = self.words[end][:1] in ("+", "-")
-                if not signed and not (following and self.words[end : end + len(following)] == following):
-                    continue
+            if end < len(self.words) and not self._ends(end, following):
+                continue
             text = " ".join(self.words[at:end])[1:]
             line = indentation(self.lines, index) + text.lstrip() if text[:1] == " " else text
             yield from self._changes(end, index, _next(reading, index, line=line, added=1))
             if self.lined:  # a line of the page is one line
                 return
+
+    def _ends(self, at: int, following: Sequence[str]) -> bool:
+        """Whether an added line may end before a word. following: the file's next line that has any words."""
+        if self.lined:
+            return at in self.starts
+        return self._signed(at) or bool(following and self.words[at : at + len(following)] == following)
 
     def _removed(self, at: int, index: int) -> int | None:
         """Return the word behind the file's line if it stands here with a minus sign, else None."""
@@ -203,9 +215,14 @@ class _Reader:
         attached = [first[1:], *self.words[at + 1 : at + len(words)]]
         return at + len(words) if words and attached == words else None
 
+    def _signed(self, at: int) -> bool:
+        """Whether a word may be, or begin with, the sign of a changed line."""
+        return at < len(self.words) and self.words[at][:1] in ("+", "-") and self._may_begin(at)
+
     def _may_begin(self, at: int) -> bool:
-        """Whether a line may begin with a word: on a page of quoted lines, their marks tell."""
-        return at < len(self.words) and (not self.lined or at in self.starts)
+        """Whether a line may begin with a word: on a page of quoted lines, their marks tell. No line of code begins with "=" or
+        ">", so "+=" and "->" are no signs."""
+        return at < len(self.words) and (at in self.starts if self.lined else self.words[at][1:2] not in ("=", ">"))
 
 
 def _next(

@@ -23,6 +23,10 @@ OF_ROBOT = re.compile(r"[\w./+-]{1,200}(?::\d+){1,2}:|(?:ERROR|WARNING|ld|ld\.ll
 NEW_ONE = re.compile(rf">> (?:{OF_ROBOT.pattern})")
 RUN = re.compile(r"(?<!\S)(?:>(?!8)[ ]?){1,200}(?=\S|$)|(?<!\S)(?:> ?){1,200}$")
 ATTRIBUTION = re.compile(r"(?:wrote|writes):\s*$|^From: \S")
+OF_SHELL = re.compile(r"[$/&\"'({.]|\w+[./]\w")  # >$(objtree)/x, >/dev/null, >&2
+IN_EXPRESSION = re.compile(r"[\w)\]]$")
+CONSTANT = re.compile(r"(?:[A-Z][A-Z0-9_]{1,40}|\d{1,12}[uUlL]{0,3})\)*[;),]|(?:[A-Z][A-Z0-9_]{2,40}|\d{1,12})\) ")
+BEGINS = re.compile(r"[A-Z][a-z' ]|I ")
 SENTENCE_END = re.compile(r"[.?!:;][\"')]{0,2} (?=[A-Z\"'(])")
 
 
@@ -59,7 +63,9 @@ class _Piece:
 
 
 def _flat(lines: Sequence[Line]) -> Iterator[Line]:
-    pieces = [piece for line in lines for piece in _pieces(line)]
+    marks = [run[0].endswith(" ") for line in lines for run in RUN.finditer(line.text)]
+    tight = len(marks) >= 3 and 4 * sum(marks) < len(marks)  # this page writes ">words"
+    pieces = [piece for line in lines for piece in _pieces(line, tight)]
     levels = _levels(pieces)
     room, before = 0, 0  # what is left of the present line's width; the level of what was said before
     for piece, level in zip(pieces, levels, strict=True):
@@ -77,13 +83,17 @@ def _flat(lines: Sequence[Line]) -> Iterator[Line]:
             room = 0
 
 
-def _pieces(line: Line) -> Iterator[_Piece]:
-    """Yield the stretches of a line, each with the marks before it."""
+def _pieces(line: Line, tight: bool) -> Iterator[_Piece]:
+    """Yield the stretches of a line, each with the marks before it. tight: no space follows them."""
     groups: list[int] = []
+    last = 0  # where the last mark was
     for stretch in flattened.split(line):
         at, text = 0, stretch.text
         whole = _is_whole(text)
         for run in RUN.finditer(text) if not whole else ():
+            if not _is_mark(text, run, tight, within=stretch.column + run.start() - last <= WIDTH):
+                continue
+            last = stretch.column + run.end()
             if told := text[at : run.start()].rstrip():
                 yield _Piece(replace(stretch, text=told, column=stretch.column + at), tuple(groups))
                 groups = []
@@ -92,6 +102,17 @@ def _pieces(line: Line) -> Iterator[_Piece]:
         if told := text[at:]:
             yield _Piece(replace(stretch, text=told, column=stretch.column + at), tuple(groups), whole)
             groups = []
+
+
+def _is_mark(text: str, run: re.Match[str], tight: bool, within: bool) -> bool:
+    """Whether ">" begins a quoted line, and is no operator or redirection. within: a quotation went on until here."""
+    following = text[run.end() : run.end() + 80]
+    if not tight and run[0][-1] == ">" and following and OF_SHELL.match(following):
+        return False
+    before = text[max(0, run.start() - 60) : run.start()].rstrip()
+    if not before or not IN_EXPRESSION.search(before) or before.endswith(("wrote:", "writes:")):
+        return True
+    return not (CONSTANT.match(following) or (not within and not BEGINS.match(following)))
 
 
 def _is_whole(text: str) -> bool:

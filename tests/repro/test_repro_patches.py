@@ -1,5 +1,7 @@
 """Diffs of a report: found to the byte, put back where lines or white space got lost, or refused with the reason."""
 
+import difflib
+import re
 import shutil
 import subprocess
 
@@ -7,9 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from lab.repro import hunks, patches, proposals
+from lab.repro import extract, hunks, patches, proposals
 from lab.repro.edits import Refused, Sureness
-from lab.repro.facts import Line
+from lab.repro.facts import Field, Line
 
 SCRIPT = """#!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
@@ -102,6 +104,14 @@ def test_a_plain_diff_comes_out_to_the_byte(tmp_path):
     assert applied(SCRIPT, done.text, tmp_path) == FIXED
 
 
+def test_a_line_of_a_diff_is_no_field_of_a_header():
+    patch = PATCH.replace(' \tfile="include/${path}"\n', " # Author: Bin E <bin@example.org>\n")
+    text = f"Linux 6.1 fails.\n\n{patch}"
+    report = extract.report([("x", text.encode())])
+    assert [len(hunk.body) for diff in report.diffs for file in diff.files for hunk in file.hunks] == [10]
+    assert not report.of(Field.FROM)
+
+
 def test_a_diff_ends_where_its_counts_say(tmp_path):
     (diff,) = found(PATCH + "+ this is no line of it\nnor this\n")
     assert len(diff.files[0].hunks[0].body) == 10
@@ -164,8 +174,8 @@ def test_white_space_is_put_back_with_the_tree_s(damage, tmp_path):
 
 def page(text):
     """Return a diff as a page has it that ran its lines together."""
-    head, _, hunk = text.partition("@@ -")
-    return "\n".join([*head.strip().split("\n"), "@@ -" + " ".join(hunk.split())])
+    head, *hunks = text.split("@@ -")
+    return "\n".join([*head.strip().split("\n"), *("@@ -" + " ".join(hunk.split()) for hunk in hunks)])
 
 
 def test_lines_that_were_run_together_are_put_back(tmp_path):
@@ -214,50 +224,63 @@ def test_what_does_not_come_out_is_refused(change, why):
     assert why in done.why
 
 
-WORDS = st.lists(
-    st.sampled_from(["a", "b", "if", "(x)", "{", "}", "-p", "$y", "=", "1;", "x-1"]), min_size=1, max_size=4
-)
-BODY = st.lists(WORDS.map(lambda words: "\t" + " ".join(words)), min_size=8, max_size=20)
+CODE = [
+    "a b;",
+    "if (x) {",
+    "}",
+    "",
+    "x += y - 1;",
+    "-p $y",
+    "return a >> PAGE_SHIFT;",
+    "#define A 1",
+    "a->b = c > D(2);",
+    "done",
+]
+BODY = st.lists(st.tuples(st.sampled_from(["", "\t", "\t\t"]), st.sampled_from(CODE)).map("".join).map(str.rstrip), min_size=8,
+                max_size=24)  # fmt: skip
 
 
-@settings(max_examples=60)
-@given(BODY, st.lists(WORDS.map(lambda words: "\t" + " ".join(words)), min_size=1, max_size=4), st.data())
-def test_a_reading_that_is_taken_is_the_right_one(body, new, data):
-    at = data.draw(st.integers(3, len(body) - 4))
-    context = (
-        [f" {line}" for line in body[at - 3 : at]]
-        + [f"+{line}" for line in new]
-        + [f" {line}" for line in body[at : at + 3]]
-    )
-    text = f"--- a/lib/a.c\n+++ b/lib/a.c\n@@ -{at - 2},6 +{at - 2},{6 + len(new)} @@\n" + "\n".join(context)
-    done = fit(page(text), tree(lib__a_c="\n".join(body) + "\n"), loose=True)
+def without_white_space(text):
+    """Return a diff as pages show it that fold white space: one space for several, none at the end."""
+    rows = [
+        row if row.startswith(("+++", "---", "@@")) else row[:1] + " ".join(row[1:].split(" "))
+        for row in text.split("\n")
+    ]
+    return "\n".join(re.sub(r"(?<=.)[ \t]+", " ", row).rstrip() for row in rows)
+
+
+@settings(max_examples=150, deadline=None)
+@given(BODY, st.data())
+@pytest.mark.parametrize("damage", [page, without_white_space])
+def test_a_reading_that_is_taken_is_the_right_one(damage, body, data):
+    new = list(body)
+    for _ in range(data.draw(st.integers(1, 2))):
+        at = data.draw(st.integers(0, len(new)))
+        new[at : at + data.draw(st.integers(0, 3))] = data.draw(BODY)[: data.draw(st.integers(0, 4))]
+    rows = list(difflib.unified_diff(body, new, "a/lib/a.c", "b/lib/a.c", lineterm=""))
+    if not rows:
+        return
+    done = fit(damage("\n".join(rows)), tree(lib__a_c="".join(f"{row}\n" for row in body)), loose=damage is page)
     if not isinstance(done, Refused):
-        wanted = [line.strip() for line in (*body[:at], *new, *body[at:])]
-        made = added_to(body, done.text)
-        assert [line.strip() for line in made] == wanted or made_elsewhere(body, new, made)
+        assert [row.split() for row in applied_by_lines(body, done.text)] == [row.split() for row in new]
 
 
-def added_to(body, patch):
-    """Return a file's lines with a patch of one hunk that only adds."""
-    rows = patch.split("\n")[2:]
-    start = int(rows[0].split("-")[1].split(",")[0]) - 1
-    made, index = list(body[:start]), start
-    for row in rows[1:]:
-        if row.startswith("+"):
+def applied_by_lines(body, patch):
+    """Return a file's lines with a patch whose context is the file's own."""
+    made, at = [], 0
+    for row in patch.split("\n")[2:]:
+        if row.startswith("@@"):
+            start = int(row.split("-")[1].split(",")[0])
+            begin = start if row.split("-")[1].split(" ")[0].endswith(",0") else max(0, start - 1)
+            made += body[at:begin]
+            at = begin
+        elif row[:1] == "+":
             made.append(row[1:])
         elif row:
-            assert body[index] == row[1:]
-            made.append(body[index])
-            index += 1
-    return made + body[index:]
-
-
-def made_elsewhere(body, new, made):
-    """Whether the same lines were added where the file repeats itself: patch(1) could not tell either."""
-    added = list(made)
-    for line in body:
-        added.remove(line)
-    return sorted(line.strip() for line in added) == sorted(line.strip() for line in new)
+            assert body[at].split() == row[1:].split()
+            made += [body[at]] if row[0] == " " else []
+            at += 1
+    return made + body[at:]
 
 
 # -------------------------------------------------------------------------------------------------------------- refused
