@@ -144,7 +144,7 @@ class KernelRecipe(TypedDict):
     """A kernel that somebody gave. folder: where it lies; packages: what it was unpacked from, () if it was not.
 
     image, device_tree: below the folder, "" if the machine needs no tree. unpacked: whether qemu is given what the image holds,
-    and not the image itself. modules: a line each, path, tab, and file below the folder.
+    and not the image itself. modules: those that may be packed, a line each: path, tab, and file below the folder.
     """
 
     release: str

@@ -172,6 +172,8 @@ class _Work:
     def _write_record(self) -> None:
         """Write down what will be booted, and how."""
         found, given = self.given.found, self.given
+        packed = (*given.chosen, *planning.on_demand(given.modules))
+        files = {one.path: below(found.root, one) for one in packed}
         self.record = {
             "lab_version": __version__,
             "kernel_version": found.release,
@@ -185,7 +187,7 @@ class _Work:
                 image_sha256=sha256_of(given.image),
                 unpacked=needs_unpacking(given),
                 device_tree=str(given.device_tree.relative_to(found.root)) if given.device_tree else "",
-                modules="".join(f"{one.path}\t{below(found.root, one)}\n" for one in given.modules),
+                modules="".join(f"{path}\t{file}\n" for path, file in files.items()),
             ),
             "claims": {claim.source: claim.words() for claim in found.claims},
             "boot": guests.recipe(self.bench, self.guest, self.place.folder),
