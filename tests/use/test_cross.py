@@ -64,7 +64,13 @@ def test_an_object_is_of_the_other_architecture_and_the_build_has_no_finding(rea
 @pytest.mark.parametrize("name", ["arm64", "riscv64", "ppc64le", "s390x"])
 def test_a_guests_busybox_is_static_and_of_its_architecture(name, engine, rows, real, tmp_path):
     arch = rows.arch[name]
-    built = image.prepare(rows.image[arch.guest], engine, real)
+    try:
+        built = image.prepare(rows.image[arch.guest], engine, real)
+    except EnvironmentFault as error:
+        # a mirror whose index of this architecture is not the one that its Release names: apt refuses it, rightly
+        if not any("Mirror sync in progress" in text for _, text in error.facts):
+            raise
+        pytest.skip(f"no guest of {name}: {error.message}; {error.facts[0][1].rpartition('/')[2]}")
     assert "busybox-static" in built.packages
     file = tmp_path / "busybox"
     file.write_bytes(engine.read_file(built.id, guest.BUSYBOX))
