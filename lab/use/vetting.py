@@ -90,8 +90,9 @@ def _containers(record: Mapping[str, Any]) -> Iterator[str]:
     for container in (record["container"], *([boot["container"]] if boot else [])):
         if not _USER.fullmatch(container["user"]):
             yield f"a container is to run as user {container['user']!r}"
-    if boot and not _RELATIVE.fullmatch(boot["kernel"]):
-        yield f"the kernel is to be taken from {boot['kernel']!r}"
+    for path in (boot["kernel"], *boot.get("device_trees", ())) if boot else ():
+        if not _RELATIVE.fullmatch(path):
+            yield f"what is booted is to be taken from {path!r}"
 
 
 def _source(record: Mapping[str, Any]) -> Iterator[str]:

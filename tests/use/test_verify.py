@@ -98,9 +98,9 @@ def test_the_server_of_a_coarse_filesystem_must_be_ours(rows, bundled, tmp_path)
 
 
 def test_users_and_kernels_out_of_bounds_are_doubted(rows, bundled, tmp_path):
-    made = record(rows, boot={**boot(), "kernel": "../../../etc/shadow"})
+    made = record(rows, boot={**boot(), "kernel": "../../../etc/shadow", "device_trees": ["/etc/shadow"]})
     made["container"]["user"] = "0:0"
-    assert len(doubts(rows, bundled, tmp_path, made)) == 2
+    assert len(doubts(rows, bundled, tmp_path, made)) == 3
 
 
 def repacked(file, change):
