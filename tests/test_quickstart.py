@@ -44,9 +44,11 @@ def test_everything_is_as_expected(quickstart):
 @pytest.mark.parametrize("name", PRISTINE)
 def test_a_pristine_cell_loads_every_module_and_has_no_other_finding(quickstart, name):
     document, _, folder = quickstart
-    findings = cell(document, name)["findings"]
-    assert [finding["id"] for finding in findings] == ["boot.modules"]
-    data = findings[0]["data"]
+    findings = {finding["id"]: finding for finding in cell(document, name)["findings"]}
+    assert sorted(findings) == ["boot.modules", "timestamps.certificate"]
+    assert {finding["severity"] for finding in findings.values()} == {"note"}
+    assert findings["timestamps.certificate"]["data"]["guarded"]
+    data = findings["boot.modules"]["data"]
     assert data["done"]
     assert data["announced"] == data["loaded"] == 2
     assert "lab-init: done ok=2 fail=0" in (folder / name / "1" / "console.txt").read_text()

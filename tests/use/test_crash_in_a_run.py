@@ -33,7 +33,7 @@ PATCH = """\
 +++ b/lib/Makefile
 @@ -1,3 +1,4 @@
  # SPDX-License-Identifier: GPL-2.0
-+CFLAGS_ctype.o += -wrapper sh,$(srctree)/lib/crash.sh
++CFLAGS_ctype.o += -D{unique} -wrapper sh,$(srctree)/lib/crash.sh
  #
  # Makefile for some libs needed in the kernel.
 --- /dev/null
@@ -48,7 +48,8 @@ PATCH = """\
 @pytest.fixture
 def run(tmp_path, rows, real):
     def run(condition, expect=""):
-        (tmp_path / "crash.patch").write_text(PATCH.format(condition=condition))
+        unique = f"TEST_{uuid.uuid4().hex}"  # ccache knows nothing of what stands in crash.sh
+        (tmp_path / "crash.patch").write_text(PATCH.format(condition=condition, unique=unique))
         path = tmp_path / "matrix.yaml"
         path.write_text(TINY + textwrap.dedent(expect))
         matrix = read(path, rows)
