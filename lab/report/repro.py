@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,7 @@ def repro_text(contract: Mapping[str, Any], *, colour: bool) -> str:
         _gaps(contract["not_matched"]),
         "\n".join(f"wrote    {one_line(name)}" for name in contract["written"]),
     ]
-    if contract["run"] is not None:
-        parts.append(_run(contract["run"], colour=colour))
+    parts.append(_next(contract["written"]) if contract["run"] is None else _run(contract["run"], colour=colour))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -122,6 +122,20 @@ def _patch_rows(patches: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 def _gaps(gaps: Iterable[Mapping[str, Any]]) -> str:
     lines = [
         f"not matched  {one_line(one['what'])}: {one_line(one['because'])}{_bracketed(one['place'])}" for one in gaps
+    ]
+    return "\n".join(lines)
+
+
+def _next(written: Sequence[str]) -> str:
+    """Return the commands that go on from the files: to run them, and to compare with the report's own patch."""
+    if not written:
+        return ""
+    matrix, *patches = (shlex.quote(one_line(name)) for name in written)
+    lines = [f"next     lab run {matrix}"]
+    lines += [
+        f"next     lab try {matrix} --cell '*-as-reported' --patch {name}"
+        for name in patches
+        if name.rstrip("'").endswith(".from-report.patch")
     ]
     return "\n".join(lines)
 

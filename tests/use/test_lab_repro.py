@@ -186,6 +186,7 @@ def test_the_command_writes_a_matrix_and_says_what_it_read(here, kernel, capsys)
     assert "* kernel-version" in out
     assert "not matched  " in out
     assert "wrote    thread.yaml" in out
+    assert "next     lab try thread.yaml --cell '*-as-reported' --patch thread.from-report.patch" in out
     assert len(expand(read(here / "thread.yaml", TABLES))) == 2
     assert cli.exit_code_of(["repro", str(FIXTURES / "thread.mbox"), "--source", str(kernel)]) == 129
 
