@@ -271,13 +271,13 @@ class Attempt:
         chosen = shards.selected(modules, wanted)
         self.facts |= {"accel": self.bench.accel.value, "modules": [one.path for one in chosen]}
         tree = guests.device_tree(self.guest.machine, place.out)
-        self._keep_inputs(kernel, tree)
         crew = shards.Crew(
             bench=self.bench, guest=self.guest, kernel=kernel, device_tree=tree, system_map=place.out / "System.map",
             scratch=place.folder, folder=self.folder, run=lambda guest: self._run_guest(guest, place),
             asked=guests.on_demand(self.bench, modules),
         )  # fmt: skip
         plan = shards.boot_all(crew, modules, chosen, wanted, missing)
+        self._keep_inputs(kernel, tree)
         told = qmp.read(self.folder / machine.QMP_LOG, self.folder / machine.QEMU_LOG)
         self.facts |= {"qemu": told.version, "guest_ended": told.shutdown, "boots": len(plan.boots)}
         self.record["boot"] = records.booted(self.record["boot"], self.folder, plan, self.steps, crew.asked)
