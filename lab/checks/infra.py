@@ -7,6 +7,7 @@ failed for the kernel's own reasons. A tool that crashed on a full disk is a ful
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,6 +43,9 @@ NOT_FOUND = (126, 127)
 FULL_BYTES = 16 << 20
 """Less than this free at the end of a failed step: no linker of a kernel finds room (vmlinux alone is larger)."""
 
+QEMU_SAYS = re.compile(r"\s*(?:\S*/)?qemu(?:-system-\w+)?: (?!warning: |info: )")
+NO_QEMU = re.compile(r".*\bqemu-system-\w+: (?:command )?not found|.*\bqemu-system-\w+: No such file or directory\s*$")
+
 TITLES: dict[InfraKind, str] = {
     InfraKind.DISK_FULL: "the filesystem was full",
     InfraKind.READ_ONLY: "the filesystem was read-only",
@@ -55,6 +59,11 @@ TITLES: dict[InfraKind, str] = {
     InfraKind.ENGINE: "the container engine was lost",
     InfraKind.CCACHE: "the compiler cache could not work",
     InfraKind.NETWORK: "the network was not there",
+}
+QEMU_TITLES = {
+    "infra.qemu-lost": "qemu was lost",
+    "infra.qemu-failed": "qemu did not run",
+    "infra.missing-tool": "qemu is missing",
 }
 ENDINGS: dict[Ending, tuple[str, str]] = {
     Ending.DEADLINE: ("infra.deadline", "the {name} step did not end within its deadline"),
@@ -99,6 +108,33 @@ def log_findings(log: BuildLog, file: str, *, failed: bool = False) -> tuple[Fin
             unexplained = failed and not told and line.kind in EXPLAINING
             found.append(_line(line, file, Severity.ERROR if unexplained else Severity.WARNING, None))
     return _once(found)
+
+
+def console_findings(saved: console.ConsoleLog, file: str) -> tuple[Finding, ...]:
+    """Return what became of qemu, by a saved console alone: nobody saw its process end.
+
+    An end by a signal explains a log that tells of no crash; another word of qemu's one in which no kernel is heard.
+    """
+    if qmp.is_hosts(qmp.Told(), saved.tail) and not saved.crashes and saved.done is None:
+        id_, line = "infra.qemu-lost", next(line for line in saved.tail if qmp.TERMINATED.match(line))
+    elif not saved.kernel_at and (words := [line for line in saved.tail if NO_QEMU.match(line)]):
+        id_, line = "infra.missing-tool", words[-1]
+    elif not saved.said and (words := [line for line in saved.tail if QEMU_SAYS.match(line)]):
+        id_, line = "infra.qemu-failed", words[-1]
+    else:
+        return ()
+    at = saved.lines - len(saved.tail) + 1 + saved.tail.index(line)
+    said = line.strip()
+    return (
+        Finding(
+            id=id_,
+            severity=Severity.ERROR,
+            title=QEMU_TITLES[id_],
+            message=said[:500],
+            where=Span(file=file, first=at, last=at),
+            data={"step": boots.STEP, "message": said[:500]},
+        ),
+    )
 
 
 def _line(line: InfraLine, file: str, severity: Severity, fault: Fault | None) -> Finding:
@@ -173,11 +209,12 @@ def _tail(one: boots.Boot) -> tuple[str, ...]:
 
 
 def _qemu(id_: str, message: str, step: StepResult, where: Span) -> Finding:
-    title = {"infra.qemu-lost": "qemu was lost", "infra.qemu-failed": "qemu did not run"}.get(id_, "qemu is missing")
     data: dict[str, Any] = {"step": step.name, "status": step.status, "seconds": step.seconds, "message": message[:500]}
     if id_ == "infra.missing-tool":
         data["subject"] = step.argv[0] if step.argv else ""
-    return Finding(id=id_, severity=Severity.ERROR, title=title, message=message[:500], where=where, data=data)
+    return Finding(
+        id=id_, severity=Severity.ERROR, title=QEMU_TITLES[id_], message=message[:500], where=where, data=data
+    )
 
 
 def _ending(step: StepResult) -> Finding | None:

@@ -38,8 +38,8 @@ def said_by(line: bytes) -> tuple[str, str]:
 
 
 FIRMWARE = re.compile(
-    r"\s*(?:$|SeaBIOS|iPXE|Booting (?:from|the kernel)|.{0,40}(?:\x1b|c\[)|U-Boot|OpenSBI|SLOF|EDK|UEFI|BdsDxe|qemu-system"
-    r"|Loading|PCI:|EFI stub:|Decompressing Linux|Uncompressing Linux|Starting kernel|GRUB|Welcome to GRUB)"
+    r"\s*(?:$|SeaBIOS|iPXE|Booting (?:from|the kernel)|.{0,40}(?:\x1b|c\[)|U-Boot|OpenSBI|SLOF|EDK|UEFI|BdsDxe"
+    r"|qemu(?:-system|: )|Loading|PCI:|EFI stub:|Decompressing Linux|Uncompressing Linux|Starting kernel|GRUB|Welcome to GRUB)"
 )
 # They print pages in no common form: only the kernel's time, its banner, a crash or our init ends them.
 TALKATIVE = re.compile(r"\s*(?:OpenSBI v|SLOF \*)")

@@ -12,6 +12,7 @@ from lab.evidence.bundle import Evidence
 from lab.model import NotApplicable
 from lab.report.judged import Judged, judged
 
+OF_CONSOLES = {"boot": boot.IDS, "infra": infra.IDS}
 OF_LOGS = {"infra": infra.IDS, "config": config.IDS, "build": build.IDS, "link": link.IDS, "objtool": objtool.IDS}
 """The checks that a build log alone is enough for."""
 
@@ -30,10 +31,19 @@ def log_file(path: Path, kind: str) -> Judged:
     if not path.is_file():
         raise UsageError(f"no such log: {str(path)!r}")
     if kind == "console":
-        return judged(boot.log_findings(console.read(path), path.name), (), {"boot": boot.IDS})
+        return _console(console.read(path), path.name)
     read = log.read(path)
     if read.empty:
         because = f"there is nothing in {path.name!r}"
         return judged((), [NotApplicable(check=name, because=because) for name in OF_LOGS], OF_LOGS)
     tellers = (infra.log_findings, config.log_findings, build.log_findings, link.log_findings, objtool.log_findings)
     return judged(join.joined([finding for tell in tellers for finding in tell(read, path.name)]), (), OF_LOGS)
+
+
+def _console(saved: console.ConsoleLog, file: str) -> Judged:
+    """Judge a saved console. One in which no kernel is heard was looked at for nothing: that is no PASS."""
+    findings = (*boot.log_findings(saved, file), *infra.console_findings(saved, file))
+    if findings or saved.said:
+        return judged(findings, (), OF_CONSOLES)
+    because = f"there is nothing in {file!r}" if not saved.bytes else f"no kernel is heard in {file!r}"
+    return judged((), [NotApplicable(check=name, because=because) for name in OF_CONSOLES], OF_CONSOLES)
