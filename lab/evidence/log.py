@@ -173,6 +173,8 @@ def make_failure(text: str, at: int) -> MakeFailure | None:
 
 # tools/build links its own foo-in.o by calling make below; objects are otherwise never made by a make below.
 OBJECT = re.compile(r"(?<!-in)\.(?:o|ko|s|i|dtb|dtbo|so|lds)$")
+# an out-of-tree module's own makefile calls the kernel's below its .ko
+OWN_KO = re.compile(r"(?!(?:\S*/)?scripts/)\S*akefile:\d+$")
 
 
 def mark_echoes(failures: tuple[MakeFailure, ...]) -> tuple[MakeFailure, ...]:
@@ -185,7 +187,8 @@ def mark_echoes(failures: tuple[MakeFailure, ...]) -> tuple[MakeFailure, ...]:
     deepest = -1
     for failure in failures:
         repeated = failure.status == 2 and failure.reason.endswith(" 2") and failure.level >= 0
-        echo = repeated and failure.level < deepest and not OBJECT.search(failure.target)
+        own = failure.target.endswith(".ko") and OWN_KO.match(failure.script)
+        echo = repeated and failure.level < deepest and bool(own or not OBJECT.search(failure.target))
         marked.append(replace(failure, echo=True) if echo else failure)
         deepest = max(deepest, failure.level if failure.level >= 0 else 1000)
     return tuple(marked)

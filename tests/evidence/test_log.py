@@ -149,6 +149,16 @@ def test_a_script_s_own_status_2_at_the_deepest_level_is_no_echo():
     assert len(log.read_text("make[1]: *** [Makefile:3: x] Error 2\n").failures) == 1
 
 
+def test_a_module_s_own_makefile_only_repeats_what_the_kernel_s_said():
+    told = log.read_text(
+        "make[4]: *** [scripts/Makefile.modpost:144: /m/Module.symvers] Error 1\n"
+        "make[2]: *** [Makefile:234: __sub-make] Error 2\n"
+        "make[1]: *** [Makefile:117: vmmon.ko] Error 2\n"
+        "make[1]: *** [scripts/Makefile.modfinal:59: other.ko] Error 2\n"
+    )
+    assert [failure.target for failure in told.failures] == ["/m/Module.symvers", "other.ko"]
+
+
 def test_tools_build_s_in_o_is_an_echo_though_it_looks_like_an_object():
     text = (
         "make[4]: *** [tools/build/Makefile.build:97: /o/tools/objtool/elf.o] Error 1\n"
