@@ -36,7 +36,7 @@ from lab.evidence import (
 )
 from lab.evidence.autoksyms import StaleExport
 from lab.evidence.log_facts import BuildLog
-from lab.evidence.shape import Shape, located, shape_of
+from lab.evidence.shape import Shape, linked_modules, located, shape_of
 from lab.evidence.text import text_of
 from lab.model import Ending, StepResult
 
@@ -250,6 +250,8 @@ class Evidence:
         if self.distribution is not None:
             return tuple(self._packaged_modules)
         named = exports.modules_order(self.file("modules.order"))
+        if self.shape is Shape.OUTPUT and self.file("modules.order") is None:
+            named = linked_modules(self.mtimes)  # somebody's own modules, linked by hand
         return tuple(path for path in named if _SAFE_MODULE.fullmatch(path))
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
@@ -13,6 +15,8 @@ _OUTPUT_FILES = (
     ".config", "include/config/auto.conf", "include/generated/autoconf.h", "vmlinux", "vmlinux.o", "Module.symvers",
     "modules.order",
 )  # fmt: skip
+_MODULES = (".ko", ".klp.o")
+MODULES_LIMIT, ENTRIES_LIMIT = 20_000, 100_000
 _BARE_FILES = ("build.txt", "console.txt", "config.txt", "steps.json", "result.json")
 
 
@@ -36,14 +40,14 @@ def located(root: Path, release: str = "") -> tuple[Shape, Path, distribution.Ke
     several kernels and none is named, or if it is no distribution's kernel and one is named.
     """
     if not root.is_dir():
-        raise UsageError(f"no folder '{root}'")
+        raise UsageError(f"no folder '{root}'", hint="give the folder that the file is in" if root.is_file() else "")
     shape = _built(root, (Shape.ATTEMPT, _ATTEMPT_FILES), (Shape.OUTPUT, _OUTPUT_FILES))
     installed = root.absolute().parent.name == "modules"  # lib/modules/RELEASE has a modules.order, too
     if shape is None or installed:
         kernel = distribution.found(root, release)
         if kernel is not None:
             return Shape.DISTRIBUTION, *kernel
-    shape = shape or _built(root, (Shape.ATTEMPT, _BARE_FILES))
+    shape = shape or _built(root, (Shape.ATTEMPT, _BARE_FILES)) or (Shape.OUTPUT if _has_modules(root) else None)
     if shape is not None:
         if release:
             raise UsageError(f"'{root}' is an {shape.value}: it has one kernel, and --release names one of several")
@@ -51,7 +55,7 @@ def located(root: Path, release: str = "") -> tuple[Shape, Path, distribution.Ke
     raise UsageError(
         f"'{root}' is neither a kernel's output directory nor an evidence folder nor a distribution's kernel",
         facts=(
-            ("output", "has none of " + ", ".join(_OUTPUT_FILES)),
+            ("output", "has none of " + ", ".join(_OUTPUT_FILES) + ", and no linked module"),
             ("folder", "has none of " + ", ".join(_ATTEMPT_FILES)),
             ("kernel", "has no boot/vmlinuz-RELEASE and no lib/modules/RELEASE/"),
         ),
@@ -61,3 +65,13 @@ def located(root: Path, release: str = "") -> tuple[Shape, Path, distribution.Ke
 
 def _built(root: Path, *shapes: tuple[Shape, tuple[str, ...]]) -> Shape | None:
     return next((shape for shape, names in shapes if any((root / name).is_file() for name in names)), None)
+
+
+def linked_modules(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return those of a folder's files that are linked modules, or objects linked for klp-convert, in order."""
+    return tuple(itertools.islice(sorted(path for path in paths if path.endswith(_MODULES)), MODULES_LIMIT))
+
+
+def _has_modules(root: Path) -> bool:
+    """Whether modules lie in the folder itself."""
+    return any(entry.name.endswith(_MODULES) for entry in itertools.islice(root.iterdir(), ENTRIES_LIMIT))

@@ -126,3 +126,17 @@ def test_what_is_annotated_needs_no_exporter(tmp_path):
     evidence = built(tmp_path, [("vmlinux", "state_show", 2)])
     assert [module.undefined for module in evidence.modules] == [()]
     assert "state_show" in evidence.modules[0].read.facts.undefined
+
+
+@pytest.mark.parametrize("name", ["patch.ko", "patch.klp.o", "sub/patch.ko"])
+def test_modules_that_were_linked_by_hand_are_judged_by_themselves(tmp_path, name):
+    built(tmp_path, [("vmlinux", "state_show", 2), ("vmlinux", "state_show", 3)])
+    alone = tmp_path / "alone"
+    (alone / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / "patch.ko").rename(alone / name)
+    if "/" in name:
+        (alone / ".config").touch()  # a folder of folders must be known otherwise
+    evidence = Evidence(alone)
+    assert [module.path for module in evidence.modules] == [name]
+    [found] = [one for one in livepatch.check(evidence) if isinstance(one, Finding)]
+    assert (found.id, found.blame) == ("livepatch.conflict", name)
