@@ -23,6 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matrix.expand": {"errors", "model"},
     "plan": {"errors", "model"},
     "plan.pairing": {"model", "plan.statistics"},
+    "plan.posterior": {"plan.history"},
+    "plan.search": {"plan.history", "plan.posterior"},
+    "plan.simulate": {"plan.history", "plan.posterior", "plan.search"},
     "plan.schedule": NOUNS | {"plan.jobs"},
     "environment": NOUNS | {"proc", "tables", "settings", "environment"},
     "kbuild": {"model", "errors", "tables"},
@@ -54,6 +57,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "typer": {
         "cli",
         "cli.attempts",
+        "cli.bisect",
         "cli.boots",
         "cli.bundles",
         "cli.decoding",
