@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan.pairing": {"model", "plan.statistics"},
     "plan.posterior": {"plan.history"},
     "plan.search": {"plan.history", "plan.posterior"},
+    "plan.bisection": {"plan.history", "plan.posterior", "plan.search"},
     "plan.simulate": {"plan.history", "plan.posterior", "plan.search"},
     "plan.schedule": NOUNS | {"plan.jobs"},
     "environment": NOUNS | {"proc", "tables", "settings", "environment"},

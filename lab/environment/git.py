@@ -123,6 +123,11 @@ def tree_of(commit: str, where: Clone, settings: Settings) -> str:
     return _must(where, settings, "look into a commit", "rev-parse", "--verify", f"{commit}^{{tree}}").last_line
 
 
+def said(where: Clone, settings: Settings, what: str, *words: str) -> str:
+    """Return what git says in the clone. Raises EnvironmentFault. what: it is to do, for people."""
+    return _must(where, settings, what, *words).output
+
+
 def most_similar(tree: str, others: Iterable[str], where: Clone, settings: Settings) -> str:
     """Return the one of other trees that differs least, "" if none is worth starting from."""
     counts = {

@@ -22,10 +22,15 @@ ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """parents: of each commit, lower numbers only. packed: row i are the ancestors of i and i, as bits; None for a line."""
+    """parents: of each commit, lower numbers only. packed: row i are the ancestors of i and i, as bits; None for a line.
+
+    mended: what is looked for is the commit that took the fault away; then a commit has the fault unless that one is it or
+    among its ancestors, and it is the good end that has it.
+    """
 
     parents: tuple[tuple[int, ...], ...]
     packed: npt.NDArray[np.uint8] | None
+    mended: bool = False
 
     @property
     def size(self) -> int:
@@ -49,8 +54,13 @@ class History:
             return np.arange(self.size) >= commit
         return (self.packed[:, commit // 8] & (0x80 >> commit % 8)) > 0
 
+    def causes(self, commit: int) -> Bools:
+        """Return for each commit whether this one has the fault if that one is the culprit; [size]."""
+        within = self.ancestors(commit)
+        return ~within if self.mended else within
+
     def shares(self, labels: Ints, prior: Floats, classes: int) -> Floats:
-        """Return which part of each class lies among each commit's ancestors and itself, by prior weight; [size, classes].
+        """Return which part of each class would be the cause of a fault in each commit, by prior weight; [size, classes].
 
         labels: class of each commit, -1 for those that are out; [size]. prior: [size].
         """
@@ -61,12 +71,15 @@ class History:
         masses[masses <= 0] = 1.0
         weights /= masses
         if self.packed is None:
-            return np.asarray(np.cumsum(weights, axis=0))
+            return self._turned(np.cumsum(weights, axis=0), weights)
         parts = []
         for first in range(0, self.size, ROWS_AT_ONCE):
             rows = np.unpackbits(self.packed[first : first + ROWS_AT_ONCE], axis=1, count=self.size)[:, members]
             parts.append(rows.astype(np.float64) @ weights[members])
-        return np.concatenate(parts)
+        return self._turned(np.concatenate(parts), weights)
+
+    def _turned(self, within: Floats, weights: Floats) -> Floats:
+        return np.asarray(weights.sum(axis=0) - within if self.mended else within)
 
     def alike(self, untestable: Iterable[int]) -> Ints:
         """Return a number for each commit, the same for commits that no test can tell apart; [size].

@@ -69,7 +69,7 @@ class Count:
 class Posterior:
     """joint: of rate and class, sums to 1; [rates, classes]. labels: class of each commit, -1: it is out; [commits].
 
-    shares: the part of a class that lies among a commit's ancestors; [commits, classes]. prior: [commits].
+    shares: the part of a class that is the cause if a commit has the fault; [commits, classes]. prior: [commits].
     """
 
     history: History
@@ -94,6 +94,29 @@ class Posterior:
         counts = {**self.counts, commit: self.counts.get(commit, Count()).plus(failures, tests)}
         return replace(split, joint=joint / total, counts=counts)._without_forgotten()
 
+    def after_end(self, failures: int, tests: int) -> Posterior:
+        """Return it after so many tests of a commit that has the fault for sure: they tell the rate."""
+        rates = self.faults.rates[:, np.newaxis]
+        joint = self.joint * rates**failures * (1 - rates) ** (tests - failures)
+        return replace(self, joint=joint / joint.sum())
+
+    def given(self, commit: int, *, has_fault: bool) -> Posterior:
+        """Return it with the certainty that a commit has the fault or not. ValueError if that is ruled out already."""
+        split = self.split(commit)
+        return split._only((split.shares[commit] > 0.5) == has_fault)
+
+    def same(self, one: int, other: int) -> Posterior:
+        """Return it with the certainty that two commits both have the fault or both have not. ValueError as for given()."""
+        split = self.split(one).split(other)
+        return split._only((split.shares[one] > 0.5) == (split.shares[other] > 0.5))
+
+    def _only(self, classes: Bools) -> Posterior:
+        joint = self.joint * classes
+        total = joint.sum()
+        if not total > FORGOTTEN:
+            raise ValueError("what was said is impossible after what was seen")
+        return replace(self, joint=joint / total)._without_forgotten()
+
     def likelihood(self, commit: int, failures: int, silences: int) -> Floats:
         """Return how likely such tests of a commit are, for each rate and class; [rates, classes]. The commit is split."""
         rates, good = self.faults.rates, self.faults.good_fails
@@ -103,12 +126,12 @@ class Posterior:
         )
 
     def split(self, commit: int) -> Posterior:
-        """Return the same with classes that lie wholly inside or outside of a commit's ancestors."""
+        """Return the same with classes of which either all or none is the cause if a commit has the fault."""
         share = self.shares[commit]
         mixed = (share > TOUCHED) & (share < 1 - TOUCHED)
         if not mixed.any():
             return self
-        inside = self.history.ancestors(commit)
+        inside = self.history.causes(commit)
         cut = np.flatnonzero(mixed)
         fresh = np.full(self.joint.shape[1], -1)
         fresh[cut] = self.joint.shape[1] + np.arange(len(cut))

@@ -1,4 +1,4 @@
-"""Small simulations with loose bounds; bench/bisect.py measures the real ones."""
+"""Small simulations with loose bounds; bench/bisection.py measures the real ones."""
 
 from dataclasses import replace
 
