@@ -194,7 +194,8 @@ class Standing:
             return Phase.SEARCH if self._step(rules) is not None else Phase.DONE
         if self.to_verify(rules):
             return Phase.VERIFY
-        if rules.reverts and REVERTED not in self.skipped and self.wanted(REVERTED, rules) > 0:
+        alone = len(self.answer(rules).commits) == 1
+        if rules.reverts and alone and REVERTED not in self.skipped and self.wanted(REVERTED, rules) > 0:
             return Phase.REVERT
         return Phase.DONE
 

@@ -243,10 +243,18 @@ def error_outcome(error: BaseException) -> tuple[Outcome, str]:
 
 def is_untestable(attempts: Sequence[AttemptResult], error: BaseException | None) -> bool:
     """Return whether all that is wrong is that the cell cannot be judged here."""
-    causes = [attempt.facts.get("untestable") is True for attempt in attempts if attempt.outcome not in JUDGED]
+    causes = [cannot_be_judged(attempt) for attempt in attempts if attempt.outcome not in JUDGED]
     if error is not None:
         causes.append(isinstance(error, Untestable))
     return bool(causes) and all(causes)
+
+
+def cannot_be_judged(attempt: AttemptResult) -> bool:
+    """Return whether an attempt was not judged for nobody's fault: a patch does not apply, a symbol is not to be had."""
+    errors = {finding.id for finding in attempt.findings if finding.severity is Severity.ERROR}
+    return attempt.facts.get("untestable") is True or (
+        attempt.outcome is Outcome.ERROR and errors == {"config.not-honoured"}
+    )
 
 
 def attempt_from_error(number: int, error: BaseException, *, seconds: float = 0.0, folder: str = "") -> AttemptResult:

@@ -1,0 +1,164 @@
+"""One test of a commit: the cell executed there, or the kernel that an earlier test has built booted once more."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import replace
+
+from lab.environment import engine as engines
+from lab.environment import revisions
+from lab.errors import EnvironmentFault, Untestable, UsageError
+from lab.events import Sink
+from lab.evidence import bootable
+from lab.model import AttemptResult, Cell, GitSource, Patch
+from lab.plan import jobs as plan
+from lab.plan import pairing
+from lab.plan.pairing import Verdict
+from lab.plan.schedule import work_off
+from lab.results import store, verdict
+from lab.results.bisections import Question
+from lab.settings import Settings
+from lab.tables import Tables
+from lab.use import boot
+from lab.use.crew import Crew, pools
+from lab.use.given import sha256_of
+from lab.use.hunt import REVERT, Judged
+
+WORDS = {
+    Verdict.FAILED: "failed",
+    Verdict.SOUND: "sound",
+    Verdict.OTHER: "other",
+    Verdict.ERROR: "error",
+}
+
+
+def cell_at(cell: Cell, repository: str, commit: str, patches: tuple[Patch, ...] = (), name: str = "") -> Cell:
+    """Return the cell at a commit, to be executed once at a time; nothing is expected of it."""
+    return replace(
+        cell,
+        id=f"{name or commit[:12]}-{cell.id}"[:80],
+        source=GitSource(repository=repository, rev=commit),
+        patches=(*cell.patches, *patches),
+        repeat=1,
+        until=None,
+        expect=None,
+    )
+
+
+class CellJudge:
+    """Tests a place by executing the cell there, or by booting again the kernel that an earlier test has built."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        question: Question,
+        accel: str,
+        settings: Settings,
+        tables: Tables,
+        engine: engines.Engine,
+        sink: Sink,
+        stop: threading.Event,
+        opened: store.Run,
+    ) -> None:
+        self.cell, self.question, self.accel, self.settings, self.tables = cell, question, accel, settings, tables
+        self.engine, self.sink, self.stop, self.opened = engine, sink, stop, opened
+
+    def __call__(self, place: str, number: int) -> Judged | None:
+        """Make the numbered test of a place; one that was finished, but is not in the journal, is not made again."""
+        try:
+            cell = self._cell(place)
+            there = self.opened.made(cell.id)
+            done = next((one for one in there if one.number == number), None)
+            kept = self._kept_kernel(there) if self.question.boots else None
+            if done is None and kept is not None:
+                return self._booted_again(cell, kept)
+            crew = Crew([cell], self.settings, self.tables, self.engine, self.sink, self.stop, self.opened, self.accel)
+            with crew.holds:
+                for error in crew.look({}, (), at=lambda cell: True)[1].values():
+                    raise error
+                if done is None:
+                    crew.share()
+                    done = self._executed(crew, cell, number)
+                if done is None or (self.stop.is_set() and done.failed() is None):
+                    return None
+                return self._judged(done, crew, cell)
+        except Untestable as error:
+            return Judged(verdict="untestable", seconds=0.0, reason=error.message)
+        except KeyboardInterrupt:
+            return None
+
+    def _cell(self, place: str) -> Cell:
+        question, name = self.question, place.removeprefix(REVERT)
+        if place == name:
+            return cell_at(self.cell, question.repository, name)
+        text = revisions.reverse_patch(question.repository, name, self.settings)
+        if not text:
+            raise Untestable("a merge, or a commit with binary files, is not reverted")
+        patch = Patch(name=f"revert-{name[:12]}", text=text)
+        return cell_at(self.cell, question.repository, question.bad, (patch,), patch.name)
+
+    def _executed(self, crew: Crew, cell: Cell, number: int) -> AttemptResult | None:
+        job = plan.attempt_job(cell, number, (), ())
+        end = work_off([job], crew.do, pools=pools(self.settings), sink=self.sink, stop=self.stop)[job.key]
+        if end.error is not None:
+            raise end.error
+        return end.value
+
+    def _judged(self, result: AttemptResult, crew: Crew, cell: Cell) -> Judged:
+        """Return what an attempt says of the fault; of a boot, what was built before it is told apart."""
+        alone = verdict.cell_result(cell, (result,))
+        said = "untestable" if alone.untestable else WORDS[pairing.verdict_of(result, self.question.findings)]
+        boot_s = sum(step.seconds for step in result.steps if step.name.startswith(pairing.BOOT))
+        if not self.question.boots:
+            return Judged(
+                verdict=said, seconds=result.seconds, reason=result.reason, identity=self._identity(crew, cell)
+            )
+        return Judged(
+            verdict=said, seconds=boot_s, build_s=max(0.0, result.seconds - boot_s), reason=result.reason,
+            identity=self._image_identity(result) or self._identity(crew, cell),
+        )  # fmt: skip
+
+    def _identity(self, crew: Crew, cell: Cell) -> str:
+        """Return what a cell's input is known by: revisions with the same files are one test."""
+        return crew.inputs(cell).tree.key
+
+    def _image_identity(self, result: AttemptResult) -> str:
+        """Return what a kernel and its modules are known by, "" if there is no kernel."""
+        folder = self.opened.folder / result.folder
+        files = [folder / bootable.KERNEL, *sorted((folder / "modules").rglob("*"))]
+        sums = [sha256_of(path) for path in files if path.is_file()]
+        return hashlib.sha256("".join(sums).encode()).hexdigest() if files[0].is_file() else ""
+
+    def _kept_kernel(self, there: tuple[AttemptResult, ...]) -> AttemptResult | None:
+        """Return an attempt whose kernel can be booted again, None if there is none."""
+        return next((one for one in there if (self.opened.folder / one.folder / bootable.KERNEL).is_file()), None)
+
+    def _booted_again(self, cell: Cell, kept: AttemptResult) -> Judged | None:
+        assert cell.boot is not None, "only kernels are booted"
+        request = boot.Request(
+            paths=(self.opened.folder / kept.folder,),
+            boot=cell.boot,
+            deadlines=cell.deadlines,
+            accel=self.accel,
+        )
+        began = time.monotonic()
+        try:
+            done = boot.boot(request, self.settings, self.tables, self.sink, self.stop)
+        except UsageError as error:
+            raise EnvironmentFault(f"a kernel that was kept cannot be booted again: {error.message}") from error
+        if done.interrupted:
+            return None
+        told = done.judged
+        result = AttemptResult(
+            number=kept.number,
+            outcome=told.outcome,
+            reason=told.reason,
+            findings=told.findings,
+            not_applicable=told.not_applicable,
+        )
+        said = WORDS[pairing.verdict_of(result, self.question.findings)]
+        return Judged(
+            verdict=said, seconds=time.monotonic() - began, reason=f"{told.reason} (results/{done.folder.name})"
+        )
