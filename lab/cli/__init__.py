@@ -81,6 +81,14 @@ def run_command(
     cell: Cells = None,
     run: Annotated[str, typer.Option("--run", help="name of the run; one that exists is taken up again")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="take up the latest run of this matrix")] = False,
+    finding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--finding",
+            metavar="ID",
+            help="exit 1 for this fault alone, and 125 where it could not show itself (repeatable)",
+        ),
+    ] = None,
     accel: Annotated[Accel, typer.Option(help="how guests run; auto: KVM where a guest was seen to run")] = Accel.AUTO,
     as_json: AsJson = False,
 ) -> None:
@@ -89,7 +97,7 @@ def run_command(
     Exits 0 if all is as expected, 1 for the kernel's fault, 125 if the only cell cannot be judged, 128 for the lab's
     trouble. Ctrl-C once finishes nothing new and reports; --resume goes on.
     """
-    options, rows = settings(), load_tables()
+    options, rows, findings = settings(), load_tables(), trials.checked_ids(finding or [])
     read_matrix = read(matrix, rows)
     request = session.Request(
         matrix=matrix,
@@ -116,7 +124,8 @@ def run_command(
             )
         )
         print(next_steps(matrix, done))
-    raise typer.Exit(ExitCode.INTERRUPTED if done.interrupted else contract["exit_code"])
+    code = session.answer(done.results, findings) if findings else contract["exit_code"]
+    raise typer.Exit(ExitCode.INTERRUPTED if done.interrupted else code)
 
 
 app.command("try")(trials.try_command)

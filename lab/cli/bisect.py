@@ -38,7 +38,9 @@ def bisect_command(
     finding: Annotated[
         list[str] | None,
         typer.Option(
-            "--finding", metavar="ID", help="the fault (repeatable); default: what the cell expects, or any failure"
+            "--finding",
+            metavar="ID[@FILE]",
+            help="the fault, where it was blamed on if need be (repeatable); default: what the cell expects, or any failure",
         ),
     ] = None,
     budget: Annotated[str, typer.Option("--budget", metavar="4h", help="how long it may take (s m h d w)")] = "4h",
@@ -85,7 +87,7 @@ def bisect_command(
     matrix = read(path, rows)
     request = bisect.Request(
         matrix=path, name=matrix.name, cell=only(expand(matrix), pattern), repository=str(Path(git).absolute()),
-        good=good, bad=bad, findings=checked_ids(finding or []), budget_s=seconds_of(budget, "--budget"), jobs=jobs,
+        good=good, bad=bad, findings=checked(finding or []), budget_s=seconds_of(budget, "--budget"), jobs=jobs,
         confidence=confidence, false_positives=false_positives, mended=new in FIXED, old=old, new=new,
         paths=tuple(paths or ()), likely=tuple(likely or ()), first_parent=first_parent, resume=resume, accel=accel.value,
     )  # fmt: skip
@@ -101,6 +103,12 @@ def bisect_command(
     contract = bisected.document(outcome, folder=folder, exit_code=int(done.exit_code))
     emit(contract, bisected.words(outcome, folder=folder), as_json=as_json)
     raise typer.Exit(done.exit_code)
+
+
+def checked(findings: list[str]) -> tuple[str, ...]:
+    """Return ids and signatures of findings. Raises UsageError for what no check finds."""
+    checked_ids([one.partition("@")[0] for one in findings])
+    return tuple(findings)
 
 
 FIXED = ("fixed", "mended")

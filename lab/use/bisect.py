@@ -142,7 +142,11 @@ def asked(request: Request, settings: Settings) -> Question:
 
 def boots(cell: Cell, findings: tuple[str, ...]) -> bool:
     """Whether a test is a boot of a kernel that is built once: the fault is one of boots and of nothing else."""
-    return cell.boot is not None and bool(findings) and all(pairing.covers(pairing.BOOT, one) for one in findings)
+    return (
+        cell.boot is not None
+        and bool(findings)
+        and all(pairing.covers(pairing.BOOT, one.partition("@")[0]) for one in findings)
+    )
 
 
 def _open(request: Request, question: Question, settings: Settings) -> store.Run:

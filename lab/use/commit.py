@@ -34,6 +34,18 @@ WORDS = {
 }
 
 
+def verdict_of(result: AttemptResult, findings: tuple[str, ...]) -> Verdict:
+    """Return what an attempt says of the fault in question; findings: ids, or signatures, which are ID@BLAME.
+
+    The same kind of fault in another file is another failure.
+    """
+    said = pairing.verdict_of(result, [finding.partition("@")[0] for finding in findings])
+    if said is not Verdict.FAILED or not findings:
+        return said
+    blamed = {part for id_, blame, _ in verdict.signatures(result.findings) for part in (id_, f"{id_}@{blame}")}
+    return said if blamed & set(findings) else Verdict.OTHER
+
+
 def cell_at(cell: Cell, repository: str, commit: str, patches: tuple[Patch, ...] = (), name: str = "") -> Cell:
     """Return the cell at a commit, to be executed once at a time; nothing is expected of it."""
     return replace(
@@ -109,7 +121,7 @@ class CellJudge:
     def _judged(self, result: AttemptResult, crew: Crew, cell: Cell) -> Judged:
         """Return what an attempt says of the fault; of a boot, what was built before it is told apart."""
         alone = verdict.cell_result(cell, (result,))
-        said = "untestable" if alone.untestable else WORDS[pairing.verdict_of(result, self.question.findings)]
+        said = "untestable" if alone.untestable else WORDS[verdict_of(result, self.question.findings)]
         boot_s = sum(step.seconds for step in result.steps if step.name.startswith(pairing.BOOT))
         if not self.question.boots:
             return Judged(
@@ -158,7 +170,7 @@ class CellJudge:
             findings=told.findings,
             not_applicable=told.not_applicable,
         )
-        said = WORDS[pairing.verdict_of(result, self.question.findings)]
+        said = WORDS[verdict_of(result, self.question.findings)]
         return Judged(
             verdict=said, seconds=time.monotonic() - began, reason=f"{told.reason} (results/{done.folder.name})"
         )

@@ -10,15 +10,18 @@ import hashlib
 import re
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab import __version__
 from lab.environment import engine as engines
-from lab.errors import UsageError
+from lab.errors import ExitCode, UsageError
 from lab.events import RunStarted, Sink
 from lab.model import AttemptResult, Cell, Outcome, Result
 from lab.plan import jobs as plan
+from lab.plan import pairing
+from lab.plan.pairing import Verdict
 from lab.plan.schedule import JobState, work_off
 from lab.results import store, trials, verdict
 from lab.settings import Settings
@@ -88,6 +91,20 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
             crew.tell(result)
         sweep.to_budget(settings, engine, sink)
         return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
+
+
+def answer(results: Sequence[Result], findings: tuple[str, ...]) -> ExitCode:
+    """Return how a run ends whose question is a fault: 1 if it was found, 125 where it could not have shown itself, else 0.
+
+    A cell that failed otherwise, before the fault would have shown itself, is skipped by `git bisect run`, not blamed.
+    """
+    attempts = [attempt for result in results for attempt in result.attempts]
+    seen = {pairing.verdict_of(attempt, findings) for attempt in attempts if not verdict.cannot_be_judged(attempt)}
+    if Verdict.FAILED in seen:
+        return ExitCode.KERNEL_FAULT
+    if Verdict.ERROR in seen or any(not result.attempts and not result.untestable for result in results):
+        return ExitCode.LAB_FAULT
+    return ExitCode.AS_EXPECTED if seen == {Verdict.SOUND} else ExitCode.UNTESTABLE
 
 
 def history(settings: Settings) -> store.History:

@@ -1,0 +1,154 @@
+"""`lab bisect` and `git bisect run lab run` on a history of a real kernel source: containers, kbuild, a compiler."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from lab.environment import source
+from lab.model import DebianSource
+from lab.results import journal
+from tests.use import history
+from tests.use.history import Plan
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+MATRIX = """
+version: 1
+name: tiny
+defaults:
+  source: {git: REPOSITORY, rev: REV}
+  arch: x86_64
+  toolchain: gcc-12
+  kconfig: [tinyconfig, CONFIG_EXPERT=y]
+  make: {targets: [lib/ctype.o]}
+  filesystem: tmpfs
+"""
+FLAKY = "\nifneq ($(filter 0 1 2 3 4 5 6 7 8,$(shell od -An -N1 -tu1 /dev/urandom | tr -d ' ' | tail -c 2)),)\n"
+
+
+@pytest.fixture(scope="module")
+def base(machine_settings, tmp_path_factory):
+    """A bare repository with linux 6.1 as its only commit."""
+    tree = source.prepare(DebianSource(package="linux-source-6.1", suite="bookworm"), machine_settings)
+    folder = tmp_path_factory.mktemp("linux") / "linux.git"
+    history.repository(tree.path, folder)
+    return folder
+
+
+@pytest.fixture
+def lab(tmp_path, repository):
+    """Call lab with results of the test's own."""
+
+    def lab(*words, wait=True, environment=()):
+        argv = [sys.executable, "-m", "lab", *words]
+        env = {**os.environ, "LAB_RESULTS": str(tmp_path / "results"), **dict(environment)}
+        child = subprocess.Popen(
+            argv, cwd=repository, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        if not wait:
+            return child
+        told, said = child.communicate(timeout=3000)
+        return child.returncode, told, said
+
+    return lab
+
+
+def text_of(base, path):
+    return history.git(base, "show", f"base:{path}")
+
+
+def planned(base, cause, breaks, **changes):
+    without = text_of(base, "init/Kconfig").replace("config EXPERT\n", "config NOT_EXPERT\n", 1)
+    return history.history(base, Plan(cause=cause, unconfigured={"init/Kconfig": without}, breaks=breaks, **changes))
+
+
+def no_make(base):
+    return {"lib/Makefile": text_of(base, "lib/Makefile") + "\n$(error not now)\n"}
+
+
+def no_header(base):
+    return {"include/linux/ctype.h": text_of(base, "include/linux/ctype.h") + "\n#error not now\n"}
+
+
+def matrix(tmp_path, repository, rev="HEAD"):
+    path = tmp_path / "matrix.yaml"
+    path.write_text(textwrap.dedent(MATRIX).replace("REPOSITORY", str(repository)).replace("REV", rev))
+    return path
+
+
+def sure(base):
+    return {
+        "lib/ctype.c": text_of(base, "lib/ctype.c").replace("#include <linux/compiler.h>", "#include <linux/gone.h>")
+    }
+
+
+def asked(tmp_path, made, *more):
+    cell = f"{matrix(tmp_path, made.folder, 'main')}:*"
+    return ["bisect", "--cell", cell, "--git", str(made.folder), "--good", "base", "--bad", "main", "--json", *more]
+
+
+def test_a_fault_that_fails_always_is_found_after_a_kill_in_mid_build(base, lab, tmp_path):
+    made = planned(base, sure(base), no_make(base))
+    words = asked(tmp_path, made, "--finding", "build.compiler", "--confidence", "0.95")
+    child = lab(*words, wait=False)
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        journals = list((tmp_path / "results").glob(f"*/{journal.NAME}"))
+        if journals and len(journal.read(journals[0])) >= 3:
+            break
+        time.sleep(0.2)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    (path,) = journals
+    before = journal.read(path)
+    status, told, said = lab(*words, "--resume")
+    assert status == 0, told + said
+    contract = json.loads(told)
+    assert [one["commit"] for one in contract["culprits"]] == [made.culprit]
+    assert contract["reverted"]["failures"] == 0
+    entries = journal.read(path)
+    assert entries[: len(before)] == before
+    assert len({(entry.place, entry.number) for entry in entries}) == len(entries)
+    assert {entry.verdict for entry in entries if entry.place in made.broken} <= {"other", "untestable"}
+    mail = (path.parent / "culprit.eml").read_text()
+    assert f"#regzbot introduced: {made.culprit}" in mail
+    assert f'Fixes: {made.culprit[:12]} ("lib/ctype: step 137")' in mail
+
+
+def test_a_fault_that_fails_sometimes_is_found_by_two_workers(base, lab, tmp_path):
+    makefile = text_of(base, "lib/Makefile") + FLAKY + "$(error flaky)\nendif\n"
+    made = planned(base, {"lib/Makefile": makefile}, no_header(base), commits=60, merges=3, culprit=33)
+    status, told, said = lab(*asked(tmp_path, made, "--finding", "build.make", "--confidence", "0.9", "--jobs", "2"))
+    assert status == 0, told + said
+    contract = json.loads(told)
+    assert [one["commit"] for one in contract["culprits"]] == [made.culprit], told
+
+
+def test_git_bisect_run_takes_lab_run(base, lab, tmp_path, repository):
+    made = planned(base, sure(base), no_make(base), commits=60, merges=3, culprit=33)
+    clone = tmp_path / "clone"
+    history.git(tmp_path, "clone", "-q", "-n", "-b", "main", str(made.folder), str(clone))
+    history.git(clone, "bisect", "start", "--no-checkout", "main", made.names[0])
+    script = [sys.executable, "-m", "lab", "run", str(matrix(tmp_path, clone, "refs/bisect/here"))]
+    call = (
+        f"git update-ref refs/bisect/here BISECT_HEAD && cd {repository} && "
+        f"LAB_RESULTS={tmp_path}/results {' '.join(script)} --finding build.compiler"
+    )
+    stopped = subprocess.run(
+        ["git", "bisect", "run", "sh", "-c", f"DOCKER_HOST=unix:///nowhere.sock; export DOCKER_HOST; {call}"], cwd=clone,
+        capture_output=True, text=True, env={**os.environ, **history.ENVIRONMENT}, check=False,
+    )  # fmt: skip
+    assert stopped.returncode != 0
+    assert "first bad commit" not in stopped.stdout
+    assert history.git(clone, "bisect", "log").count("git bisect bad") == 0
+    done = subprocess.run(
+        ["git", "bisect", "run", "sh", "-c", call], cwd=clone, capture_output=True, text=True,
+        env={**os.environ, **history.ENVIRONMENT}, check=False,
+    )  # fmt: skip
+    assert f"{made.culprit} is the first bad commit" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
