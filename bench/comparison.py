@@ -5,7 +5,7 @@
 
 A fault with one true rate, so many attempts each night: the share of mornings with a claim (rate rose or fell, new, fixed), and
 of stories with any. Then a fault that comes for good after ten nights: the median number of mornings until it is claimed, and
-it is claimed, and the same where its first night adds four attempts, as `lab nightly` does.
+the same where its first night adds four attempts, as `lab nightly` does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIGNATURE = Signature(id="modpost.undefined", title="'x' is undefined")
 
 
 def night(failures: int, trials: int) -> dict[str, Observed]:
-    faults = {SIGNATURE: Fault(signature=SIGNATURE, attempts=failures)} if failures else {}
+    faults = (Fault(signature=SIGNATURE, attempts=failures),) if failures else ()
     outcome = Outcome.FAIL if failures else Outcome.PASS
     return {"cell": Observed(cell="cell", outcome=outcome, reason="", judged=trials, faults=faults)}
 

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "boot": {"errors", "model", "tables", "boot"},
     "repro": {"errors", "model", "tables", "yamltext", "kconfig", "evidence", "checks", "repro"},
     "results": {"errors", "model", "results", "plan.statistics"},
+    "results.known": {"errors", "results", "yamltext"},
     "report": NOUNS | {"results", "report"},
     "use": {
         *NOUNS, "settings", "proc", "tables", "matrix", "plan", "environment", "kbuild", "evidence", "checks", "boot",
@@ -63,6 +64,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
         "cli.bundles",
         "cli.decoding",
         "cli.groups",
+        "cli.nights",
         "cli.plumbing",
         "cli.repro",
         "cli.trials",

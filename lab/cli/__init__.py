@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import attempts, bisect, boots, bundles, decoding, groups, repro, trials
+from lab.cli import attempts, bisect, boots, bundles, decoding, groups, nights, repro, trials
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -129,6 +129,7 @@ def run_command(
 
 
 app.command("try")(trials.try_command)
+app.command("nightly")(nights.nightly_command)
 
 
 @app.command("shell")

@@ -10,24 +10,24 @@ judged count nowhere, and no attempt takes another one's place: a failure before
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lab.model import AttemptResult, Finding, Outcome, Rate, Result, Severity
 from lab.plan import statistics
 from lab.results.crashes import TOOL
+from lab.results.regimes import Count, Regimes, more_needed, with_night
 from lab.results.signature import Signature, signature, told
-
-MORE_AT_MOST = 1000
 
 
 class Change(StrEnum):
     """What became of a fault in a cell.
 
-    NEW: it was not there before, and the intervals say so. UNPROVEN: seen now and not before, which chance may have done.
-    FIRST: seen in a cell of which nothing is known before. FIXED: it was there, and the intervals say that it is gone.
-    GONE: not seen now, which chance may have done. STILL: in all attempts, as before. FLAKY: it comes and goes; whether its
-    rate rose or fell significantly is told beside it. UNJUDGED: it was there before, and now the cell was not judged.
+    NEW: it was not there before, and the intervals say so. UNPROVEN: in all attempts now and in none before, which may be
+    chance. FIRST: seen in a cell of which nothing is known before. FIXED: it was there, and the intervals say that it is gone.
+    GONE: not seen now, which may be chance. STILL: in all attempts, as before. FLAKY: it comes and goes; whether its rate rose
+    or fell significantly is told beside it, and a rate of 0 before means that it was first seen now. UNJUDGED: it was there
+    before, and now the cell was not judged.
     """
 
     NEW = "new"
@@ -60,7 +60,8 @@ class Fault:
 class Observed:
     """What one run says of one cell. judged: attempts that count; lost: those that were ERROR or MISS. run: its name.
 
-    outcome: of the cell, with its expectation applied; expected: ids of findings that the matrix expects there.
+    outcome: of the cell, with its expectation applied; expected: ids of findings that the matrix expects there. untestable: as
+    in Result.
     carried: nothing was executed, as it had been judged in that run with just the same inputs.
     """
 
@@ -69,11 +70,21 @@ class Observed:
     reason: str
     judged: int
     lost: int = 0
-    faults: Mapping[Signature, Fault] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
     expected: tuple[str, ...] = ()
     run: str = ""
     carried: bool = False
+    untestable: bool = False
 
+    def fault(self, key: Signature) -> Fault | None:
+        """Return what was seen of a fault, None if nothing was."""
+        return next((fault for fault in self.faults if fault.signature == key), None)
+
+
+TELLING = (
+    Outcome.FAIL, Outcome.XFAIL, Outcome.XPASS, Outcome.PASS, Outcome.SKIP, Outcome.ERROR, Outcome.MISS,
+)  # fmt: skip
+"""Which of two outcomes of one cell in one night is its outcome: a failure was seen, whatever else was."""
 
 CARRIED: Mapping[Change, Change | None] = {Change.NEW: Change.STILL, Change.FIRST: Change.STILL, Change.FIXED: None}
 """What a change is called once it has been told, as long as nothing is executed again."""
@@ -110,6 +121,7 @@ class Unjudged:
     outcome: Outcome
     reason: str
     new: bool
+    untestable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,23 +158,22 @@ def observed(result: Result, expected: tuple[str, ...] = (), run: str = "") -> O
         faults=_faults(judged),
         expected=expected,
         run=run,
+        untestable=result.untestable,
     )
 
 
 def pooled(first: Observed, second: Observed) -> Observed:
     """Return two observations of one cell in one night as one; the second only adds to the first."""
-    faults = dict(first.faults)
-    for key, fault in second.faults.items():
-        known = faults.get(key)
-        faults[key] = fault if known is None else _added(known, fault)
-    worse = second if first.judged == 0 and second.judged else first
-    return Observed(
-        cell=first.cell,
-        outcome=worse.outcome,
-        reason=worse.reason,
+    faults = {fault.signature: fault for fault in first.faults}
+    for fault in second.faults:
+        known = faults.get(fault.signature)
+        faults[fault.signature] = fault if known is None else _added(known, fault)
+    telling = min(first, second, key=lambda one: TELLING.index(one.outcome))
+    return replace(
+        telling,
         judged=first.judged + second.judged,
         lost=first.lost + second.lost,
-        faults=faults,
+        faults=tuple(faults.values()),
         expected=first.expected,
         run=first.run,
         carried=first.carried and second.carried,
@@ -180,7 +191,7 @@ def _added(one: Fault, other: Fault) -> Fault:
     )
 
 
-def _faults(judged: Iterable[AttemptResult]) -> dict[Signature, Fault]:
+def _faults(judged: Iterable[AttemptResult]) -> tuple[Fault, ...]:
     found: dict[Signature, Fault] = {}
     for attempt in judged:
         here: dict[Signature, tuple[Finding, bool]] = {}
@@ -197,7 +208,7 @@ def _faults(judged: Iterable[AttemptResult]) -> dict[Signature, Fault]:
                 crash_retried=int(finding is crash),
             )  # fmt: skip
             found[key] = seen if key not in found else _added(found[key], seen)
-    return found
+    return tuple(found.values())
 
 
 def _retried(attempt: AttemptResult) -> Finding | None:
@@ -206,76 +217,6 @@ def _retried(attempt: AttemptResult) -> Finding | None:
         return None
     known = (finding for finding in attempt.findings if finding.id == TOOL)
     return next((finding for finding in known if finding.severity is Severity.WARNING), None)
-
-
-# ------------------------------------------------------------------------------------------------------------ regimes
-
-
-@dataclass(frozen=True, slots=True)
-class _Count:
-    """k of n attempts since a run."""
-
-    failures: int
-    trials: int
-    since: str
-
-    def __add__(self, other: _Count) -> _Count:
-        return _Count(self.failures + other.failures, self.trials + other.trials, self.since)
-
-    @property
-    def look(self) -> str:
-        """Whether none failed, all, or some."""
-        return "none" if self.failures == 0 else "all" if self.failures == self.trials else "some"
-
-    @property
-    def rate(self) -> Rate:
-        return statistics.rate(self.failures, self.trials)
-
-
-@dataclass(frozen=True, slots=True)
-class _Regimes:
-    """What is believed; what has been different since, None if nothing; what was believed until tonight, if that changed."""
-
-    believed: _Count
-    pending: _Count | None = None
-    left: _Count | None = None
-
-
-def apart(one: Rate, other: Rate) -> bool:
-    """Whether two intervals do not touch: then the true rates differ."""
-    return one.high < other.low or other.high < one.low
-
-
-def more_needed(before: Rate, now: Rate) -> int:
-    """Return how many more attempts that all end as those of `now` would hold the two apart; 0: no such number is known.
-
-    now: a rate of 0 or of 1.
-    """
-    if now.intermittent or not now.trials:
-        return 0
-    for more in range(1, MORE_AT_MOST):
-        failures = now.failures + (more if now.failures else 0)
-        if apart(before, statistics.rate(failures, now.trials + more)):
-            return more
-    return 0
-
-
-def _next(regimes: _Regimes | None, night: _Count) -> _Regimes:
-    """Return the regimes with one more night."""
-    if regimes is None:
-        return _Regimes(night)
-    believed, pending = regimes.believed, regimes.pending
-    if pending is not None and pending.look == night.look:
-        pending += night
-    elif pending is not None:
-        believed, pending = believed + pending, night
-    else:
-        pending = night
-    if apart(believed.rate, pending.rate):
-        return _Regimes(pending, None, believed)
-    if pending.look == believed.look:
-        return _Regimes(believed + pending)
-    return _Regimes(believed, pending)
 
 
 # --------------------------------------------------------------------------------------------------------- comparison
@@ -291,7 +232,9 @@ def comparison(before: Sequence[Night], tonight: Night) -> Comparison:
         if now.judged == 0 and now.outcome is not Outcome.SKIP:
             known = last.get(cell)
             new = known is None or known.judged > 0 or known.outcome is Outcome.SKIP
-            unjudged.append(Unjudged(cell=cell, outcome=now.outcome, reason=now.reason, new=new))
+            unjudged.append(
+                Unjudged(cell=cell, outcome=now.outcome, reason=now.reason, new=new, untestable=now.untestable)
+            )
         differences += _of_carried(past, now) if now.carried else _of_cell(past, now)
     cells_before = {cell for night in before for cell in night}
     return Comparison(
@@ -325,12 +268,11 @@ def _of_cell(past: Sequence[Observed], now: Observed) -> list[Difference]:
     """Return what became of each fault that was ever told by itself, those seen tonight first."""
     judged = [one for one in past if one.judged and not one.carried]
     everywhere = (*([now] if now.judged else []), *reversed(judged))
-    keys = dict.fromkeys(key for one in everywhere for key, fault in one.faults.items())
+    alone = {fault.signature: False for one in everywhere for fault in one.faults}
+    alone |= {fault.signature: True for one in everywhere for fault in one.faults if fault.alone}
     found = []
-    for key in keys:
-        if not any(one.faults[key].alone for one in everywhere if key in one.faults):
-            continue
-        here = now.faults.get(key) if now.judged else None
+    for key in (key for key, itself in alone.items() if itself):
+        here = now.fault(key) if now.judged else None
         if here is not None and not here.alone:
             continue  # tonight it is part of what another fault did, and told with that one
         one = _difference(key, judged, now)
@@ -340,10 +282,10 @@ def _of_cell(past: Sequence[Observed], now: Observed) -> list[Difference]:
 
 
 def _difference(key: Signature, judged: Sequence[Observed], now: Observed) -> Difference | None:
-    regimes: _Regimes | None = None
+    regimes: Regimes | None = None
     for night in judged:
-        regimes = _next(regimes, _count(key, night))
-    sample = now.faults.get(key) or next(one.faults[key] for one in reversed((now, *judged)) if key in one.faults)
+        regimes = with_night(regimes, _count(key, night))
+    sample = next(fault for one in (now, *reversed(judged)) if (fault := one.fault(key)) is not None)
     expected = key.id in now.expected
     if now.judged == 0:
         if regimes is None or not regimes.believed.failures:
@@ -361,7 +303,7 @@ def _difference(key: Signature, judged: Sequence[Observed], now: Observed) -> Di
             cell=now.cell, change=Change.FIRST, fault=sample, before=none, now=count.rate, tonight=count.rate,
             since=now.run, expected=expected,
         )  # fmt: skip
-    after = _next(regimes, count)
+    after = with_night(regimes, count)
     change = _change(after, count)
     if change is None:
         return None
@@ -375,7 +317,7 @@ def _difference(key: Signature, judged: Sequence[Observed], now: Observed) -> Di
     )  # fmt: skip
 
 
-def _change(after: _Regimes, tonight: _Count) -> Change | None:
+def _change(after: Regimes, tonight: Count) -> Change | None:
     """Return what a night comes to; None: it was not there and is not, or it is long fixed."""
     if after.left is not None:
         if after.left.look == "none":
@@ -383,7 +325,9 @@ def _change(after: _Regimes, tonight: _Count) -> Change | None:
         return Change.FIXED if tonight.failures == 0 and after.believed.look == "none" else Change.FLAKY
     believed, pending = after.believed, after.pending
     if believed.look == "none":
-        return Change.UNPROVEN if pending is not None else None
+        if pending is None:
+            return None
+        return Change.UNPROVEN if pending.look == "all" else Change.FLAKY
     if believed.look == "all":
         if pending is None:
             return Change.STILL
@@ -391,6 +335,6 @@ def _change(after: _Regimes, tonight: _Count) -> Change | None:
     return Change.FLAKY
 
 
-def _count(key: Signature, night: Observed) -> _Count:
-    fault = night.faults.get(key)
-    return _Count(fault.attempts if fault else 0, night.judged, night.run)
+def _count(key: Signature, night: Observed) -> Count:
+    fault = night.fault(key)
+    return Count(fault.attempts if fault else 0, night.judged, night.run)

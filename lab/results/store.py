@@ -356,9 +356,14 @@ def read_results(folder: Path) -> dict[str, Result]:
     for cell in facts.cells if facts else ():
         result = read(Result, folder / checked(cell.id) / "result.json")
         if result is not None:
-            read_in = (read(AttemptResult, path / "result.json") for _, path in attempt_folders(folder / cell.id))
-            found[cell.id] = replace(result, attempts=tuple(attempt for attempt in read_in if attempt))
+            found[cell.id] = replace(result, attempts=read_attempts(folder, cell.id))
     return found
+
+
+def read_attempts(folder: Path, cell: str) -> tuple[AttemptResult, ...]:
+    """Return the finished attempts of a cell in a run's folder, whoever works there."""
+    read_in = (read(AttemptResult, path / "result.json") for _, path in attempt_folders(folder / checked(cell)))
+    return tuple(attempt for attempt in read_in if attempt)
 
 
 def read_history(root: Path, *, runs: int = 5) -> History:

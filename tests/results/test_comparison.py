@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.model import AttemptResult, Finding, Outcome, Result, Severity, Span
-from lab.results.comparison import Change, comparison, more_needed, observed, pooled
+from lab.results.comparison import Change, comparison, observed, pooled
+from lab.results.regimes import more_needed
 
 STALE = Finding(
     id="timestamps.stale", severity=Severity.FAIL, title="x.o is stale", message="x.o was not rebuilt", blame="x.o",
@@ -95,7 +96,7 @@ def test_a_cell_that_was_not_judged_before_either_is_not_newly_so():
 def test_a_retry_never_hides_a_failure():
     first, again = seen("F"), seen("....")
     (found,) = comparison([{"cell": seen("....")}], {"cell": pooled(first, again)}).differences
-    assert (found.change, found.tonight.failures, found.tonight.trials) == (Change.UNPROVEN, 1, 5)
+    assert (found.change, found.tonight.failures, found.tonight.trials) == (Change.FLAKY, 1, 5)
 
 
 def test_a_crash_that_was_repeated_is_counted():

@@ -1,0 +1,107 @@
+"""`lab nightly` and `lab diff RUN RUN` on the command line, with nights that nobody executed."""
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from lab import cli
+from lab.cli import nights
+from lab.errors import EnvironmentFault, ExitCode
+from lab.use import nightly
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "use"))
+from simulated import Machine  # noqa: E402
+
+MATRIX = str(ROOT / "matrices" / "quickstart.yaml")
+TMPFS, EXT4, UNGUARDED = "x86_64-gcc-12-tmpfs", "x86_64-gcc-12-ext4-128", "x86_64-gcc-12-ext4-128-unguarded"
+
+
+@pytest.fixture
+def lab(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
+    return lambda *words: cli.exit_code_of([*map(str, words)])
+
+
+@pytest.fixture
+def night(lab, monkeypatch):
+    """Return what runs `lab nightly` of a day, with the marks of each cell."""
+    real = nightly.night
+
+    def night(day, *marks, words=()):
+        machine = Machine(dict(zip((TMPFS, EXT4, UNGUARDED), marks, strict=True)))
+
+        def pinned(source):
+            return nightly.Resolved(source=source, tree=day, words=f"tree of {day}")
+
+        monkeypatch.setattr(nightly, "night", lambda *rest: real(*rest, runner=machine.run, resolve=pinned))
+        return lab("nightly", MATRIX, "--today", day, *words)
+
+    return night
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--today", "yesterday"], "--today must be a day"),
+        (["--every", "often"], "--every must be a time"),
+        (["--every", "24h", "--json"], "goes with neither"),
+        (["--window", "0"], "--window must be from 1"),
+        (["--more", "1000"], "--more from 0 to 100"),
+        (["--known", "no-such.yaml"], "cannot read the known issues"),
+        (["--cell", "none"], "no cell is called 'none'"),
+    ],
+)
+def test_a_wrong_request_is_told_and_is_usage(lab, capsys, tmp_path, words, told):
+    assert lab("nightly", MATRIX, *words) == ExitCode.USAGE
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_night_is_told_as_text_and_as_json_and_leaves_its_pages(night, lab, capsys, tmp_path):
+    assert night("2026-11-21", ".", ".", "T") == 0
+    assert "report: " in capsys.readouterr().out
+    for day in (22, 23):
+        assert night(f"2026-11-{day}", ".", ".", "T") == 0
+    capsys.readouterr()
+    assert night("2026-11-24", "CCCCC", ".", "T", words=["--json"]) == ExitCode.KERNEL_FAULT
+    contract = json.loads(capsys.readouterr().out)
+    assert contract["exit_code"] == 1
+    assert [(row["cell"], row["change"]) for row in contract["differences"]] == [(TMPFS, "new"), (UNGUARDED, "still")]
+    assert contract["previous"] == [f"quickstart-night-202611{day}" for day in (21, 22, 23)]
+    assert contract["further"] == ["quickstart-night-20261124-more"]
+    assert (tmp_path / "results" / "quickstart-night-20261124-more" / "report.html").is_file()
+
+    assert lab("diff", "quickstart-night-20261123", tmp_path / "results" / "quickstart-night-20261124") == 125
+    words = capsys.readouterr().out
+    assert "UNPROVEN   x86_64-gcc-12-tmpfs  build.compiler lib/ctype.o" in words, "one attempt before proves little"
+    assert "10 more attempts like it would prove it" in words
+    assert lab("diff", "quickstart-night-20261121", "quickstart-night-20261123", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["claims"] == 0
+
+
+def test_runs_and_attempts_are_not_mixed(night, lab, capsys, tmp_path):
+    assert night("2026-11-21", ".", ".", "T") == 0
+    capsys.readouterr()
+    assert lab("diff", "quickstart-night-20261121", tmp_path) == ExitCode.USAGE
+    assert "a run cannot be compared with an attempt" in capsys.readouterr().err
+
+
+def test_again_and_again_goes_on_after_trouble_and_ends_when_it_is_stopped(capsys):
+    stop, done = threading.Event(), []
+
+    def once():
+        done.append(len(done))
+        if len(done) == 1:
+            raise EnvironmentFault("the engine is gone")
+        if len(done) == 3:
+            stop.set()
+        return ExitCode.AS_EXPECTED
+
+    assert nights.repeated(once, 0.001, stop) == ExitCode.INTERRUPTED
+    assert done == [0, 1, 2]
+    assert "the engine is gone" in capsys.readouterr().err
