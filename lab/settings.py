@@ -21,6 +21,8 @@ class Settings:
     may see (proxies, certificates, DOCKER_HOST); nothing else is handed on. engine: URL of the engine, "" to look for one.
     mirror: Debian mirror, "" for the machine's own. snapshot: base URL of an archive of past days, "" for none.
     keyring: file with the keys that sign both, "" for Debian's.
+    index: URL of the database of the index, "" for a file beside the runs. store: URL of the store of finished attempts, ""
+    for none.
     cache_budget_bytes: what caches and images may take, 0 for no limit. uid, gid: whom builds run as, never 0.
     """
 
@@ -40,6 +42,8 @@ class Settings:
     snapshot: str = ""
     keyring: str = ""
     cache_budget_bytes: int = 0
+    index: str = ""
+    store: str = ""
 
     @property
     def work(self) -> Path:

@@ -105,3 +105,25 @@ def test_again_and_again_goes_on_after_trouble_and_ends_when_it_is_stopped(capsy
     assert nights.repeated(once, 0.001, stop) == ExitCode.INTERRUPTED
     assert done == [0, 1, 2]
     assert "the engine is gone" in capsys.readouterr().err
+
+
+def test_the_index_answers_after_nights_without_being_told_of_them(night, lab, capsys, tmp_path):
+    for day in (21, 22):
+        assert night(f"2026-11-{day}", "E" if day == 22 else ".", ".", "T") in (0, ExitCode.LAB_FAULT)
+    assert (tmp_path / "results" / "index.sqlite").is_file()
+    (tmp_path / "results" / "index.sqlite").unlink()
+    capsys.readouterr()
+    assert lab("index", "cell", TMPFS) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in told] == [["2026-11-21", "PASS"], ["2026-11-22", "ERROR"]]
+    assert lab("index", "not-judged", "--json") == 0
+    assert [one["cell"] for one in json.loads(capsys.readouterr().out)["results"]] == [TMPFS]
+    assert lab("index", "findings", "timestamps.tie", "--json") == 0
+    (one,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (one["first_day"], one["last_day"], one["cells"], one["results"]) == ("2026-11-21", "2026-11-22", 1, 2)
+    assert lab("index", "rates") == 0
+    assert f"2 of 2 (34 to 100 %)      {UNGUARDED}  timestamps.tie" in capsys.readouterr().out
+    assert lab("index", "rebuild") == 0
+    assert "2 runs read, 0 that are gone removed" in capsys.readouterr().out
+    assert lab("index", "rates", "--matrix", "other") == ExitCode.USAGE
+    assert "known: quickstart" in " ".join(capsys.readouterr().err.split())

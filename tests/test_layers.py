@@ -56,6 +56,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
     "scipy": {"plan.statistics"},
+    "sqlalchemy": {"results.index", "results.index_tables", "results.questions"},
     "typer": {
         "cli",
         "cli.attempts",
@@ -64,6 +65,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
         "cli.bundles",
         "cli.decoding",
         "cli.groups",
+        "cli.indexes",
         "cli.nights",
         "cli.plumbing",
         "cli.repro",

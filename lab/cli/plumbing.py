@@ -63,6 +63,8 @@ def settings() -> Settings:
         snapshot=environment.get("LAB_SNAPSHOT", ""),
         keyring=environment.get("LAB_KEYRING", ""),
         cache_budget_bytes=bytes_of(environment.get("LAB_CACHE_BUDGET") or "60G", "LAB_CACHE_BUDGET"),
+        index=environment.get("LAB_INDEX", ""),
+        store=environment.get("LAB_STORE", ""),
         cores=len(os.sched_getaffinity(0)),
         memory_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20,
         uid=uid or 1000,

@@ -7,6 +7,7 @@ seen.json is made from the attempts' results, which are the truth: without it, o
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,6 +73,16 @@ def run_name(matrix: str, day: str) -> str:
     return f"{stem}-night-{day.replace('-', '')}"
 
 
+def further_name(run: str) -> str:
+    """Return the name of the run that has a night's further attempts."""
+    return f"{run}-more"
+
+
+def is_further(run: str) -> bool:
+    """Whether a run has further attempts of a night, by its name."""
+    return re.fullmatch(r".+-night-[0-9]{8}(?:-[0-9]+)?-more(?:-[0-9]+)?", run) is not None
+
+
 def write(folder: Path, night: NightFacts) -> None:
     """Let night.json appear in a run's folder, whole. Raises EnvironmentFault."""
     store.write(folder / NAME, night)
@@ -89,13 +100,18 @@ def keep_seen(folder: Path, cells: Mapping[str, Observed]) -> None:
 
 def earlier(results: Path, matrix: str, day: str, *, at_most: int) -> tuple[str, ...]:
     """Return the names of the newest nights of a matrix up to a day that came to their end, the oldest first."""
-    found = []
-    for path in results.glob(f"*/{NAME}"):
-        night = read(path.parent) if not path.parent.is_symlink() else None
-        if night is not None and night.matrix == matrix and night.day <= day and night.finished:
-            facts = store.read(store.RunFacts, path.parent / "run.json")
-            found.append((night.day, facts.started_at_s if facts else 0.0, path.parent.name))
-    return tuple(name for _, _, name in sorted(found)[-at_most:])
+    named = re.compile(re.escape(run_name(matrix, "")) + r"([0-9]{8})(?:-([0-9]{1,3}))?")
+    folders = results.iterdir() if results.is_dir() else ()
+    matches = (named.fullmatch(path.name) for path in folders if not path.is_symlink())
+    found: list[str] = []
+    # from the newest on, and no more of them than are wanted: a night of a big matrix takes a while to read
+    for one in sorted((one for one in matches if one), key=lambda one: (one[1], int(one[2] or 1)), reverse=True):
+        if len(found) == at_most:
+            break
+        night = read(results / one[0]) if one[1] <= day.replace("-", "") else None
+        if night is not None and night.matrix == matrix and night.finished:
+            found.append(one[0])
+    return tuple(reversed(found))
 
 
 def seen(results: Path, run: str) -> dict[str, Observed]:

@@ -213,7 +213,7 @@ class _Night:
         if not cells or self.stop.is_set():
             return
         self._say(f"{len(cells)} cells show what chance may have done: further attempts")
-        further = store.untaken(self.results, f"{self.run}-more")
+        further = store.untaken(self.results, nights.further_name(self.run))
         self.facts = replace(self.facts, further=(*self.facts.further, further))
         nights.write(self.results / self.run, self.facts)
         self._run(cells, further)
