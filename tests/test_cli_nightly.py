@@ -127,3 +127,30 @@ def test_the_index_answers_after_nights_without_being_told_of_them(night, lab, c
     assert "2 runs read, 0 that are gone removed" in capsys.readouterr().out
     assert lab("index", "rates", "--matrix", "other") == ExitCode.USAGE
     assert "known: quickstart" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_night_is_copied_to_the_store_that_is_named_and_comes_back(night, lab, capsys, monkeypatch, tmp_path):
+    assert lab("store", "list") == ExitCode.USAGE
+    assert "set LAB_STORE" in capsys.readouterr().err
+    monkeypatch.setenv("LAB_STORE", f"file://{tmp_path / 'store'}")
+    assert night("2026-11-21", ".", ".", "T") == 0
+    capsys.readouterr()
+    assert lab("store", "list") == 0
+    assert capsys.readouterr().out == "quickstart-night-20261121\n"
+    folder = tmp_path / "results" / "quickstart-night-20261121"
+    (folder / TMPFS / "1" / "vmlinux.zst").write_bytes(b"x" * 1000)
+    assert lab("store", "thin", folder.name, "--keep", "failures") == 0
+    assert "1 files of 0 MiB removed" in capsys.readouterr().out
+    (folder / UNGUARDED / "1" / "result.json").unlink()
+    assert lab("store", "get", folder.name, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["attempts"] == 1
+    assert (folder / UNGUARDED / "1" / "result.json").is_file()
+    assert lab("store", "put", "none") == ExitCode.USAGE
+    assert lab("store", "thin", "none", "--keep", "findings") == ExitCode.USAGE
+
+
+def test_a_store_that_cannot_be_written_spoils_no_night(night, capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LAB_STORE", f"file://{tmp_path / 'file'}")
+    assert night("2026-11-21", ".", ".", "T") == 0
+    assert "was not copied to the store" in capsys.readouterr().err

@@ -56,6 +56,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "yaml": {"yamltext"},
     "elftools": {"evidence.elf"},
     "scipy": {"plan.statistics"},
+    "fsspec": {"results.objects"},
     "sqlalchemy": {"results.index", "results.index_tables", "results.questions"},
     "typer": {
         "cli",
@@ -69,6 +70,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
         "cli.nights",
         "cli.plumbing",
         "cli.repro",
+        "cli.stores",
         "cli.trials",
     },
     "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import attempts, bisect, boots, bundles, decoding, groups, indexes, nights, repro, trials
+from lab.cli import attempts, bisect, boots, bundles, decoding, groups, indexes, nights, repro, stores, trials
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -53,6 +53,7 @@ app.add_typer(groups.images, name="image")
 app.add_typer(groups.sources, name="source")
 app.add_typer(bisect.app, name="bisect")
 app.add_typer(indexes.indexes, name="index")
+app.add_typer(stores.stores, name="store")
 app.command("boot")(boots.boot_command)
 app.command("decode")(decoding.decode_command)
 app.command("repro")(repro.repro_command)

@@ -31,7 +31,7 @@ from lab.matrix.read import read
 from lab.report import live, page, plain
 from lab.report import nightly as report
 from lab.settings import seconds_of
-from lab.use import changes, indexing, nightly, session
+from lab.use import changes, indexing, nightly, session, storing
 
 WINDOW_MAX, MORE_MAX = 400, 100
 
@@ -118,6 +118,7 @@ def one_night(request: nightly.Request, stop: threading.Event, *, as_json: bool)
     with live.live(sys.stderr, terminal=sys.stderr.isatty(), colour=colour(sys.stderr), history=history) as sink:
         done = nightly.night(request, options, rows, sink, stop)
         indexing.update(options, sink)
+        storing.copy(tuple(one.facts.run for one in done.sessions), options, sink)
     faces = [line for face in FACES if (line := face(done))]
     shared = report.comparison_document(done.comparison, done.told, done.news)
     contract = report.night_document(
