@@ -6,15 +6,18 @@ seen.json is made from the attempts' results, which are the truth: without it, o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.model import Cell
 from lab.results import store
 from lab.results.comparison import Observed, observed, pooled
+from lab.results.disk import disk_fault
 from lab.results.verdict import cell_result
 
 NAME, SEEN = "night.json", "seen.json"
@@ -71,6 +74,21 @@ def run_name(matrix: str, day: str) -> str:
     """Return the name of a night's run: "quickstart-night-20261128"."""
     stem = store.run_name(matrix, 0.0).rsplit("-", 2)[0]
     return f"{stem}-night-{day.replace('-', '')}"
+
+
+@contextlib.contextmanager
+def alone(results: Path, matrix: str) -> Iterator[None]:
+    """Hold the nights of a matrix against other processes. Raises UsageError if one is under way, EnvironmentFault."""
+    folder = results / ".nights" / run_name(matrix, "").rstrip("-")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = store.locked(folder)
+    except OSError as error:
+        raise disk_fault(error, folder) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def further_name(run: str) -> str:

@@ -6,6 +6,7 @@ Source: the intervals are Wilson's, see lab.plan.statistics; bench/comparison.py
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lab.model import Rate
 from lab.plan import statistics
@@ -32,7 +33,7 @@ class Count:
     @property
     def rate(self) -> Rate:
         """The rate with its interval."""
-        return statistics.rate(self.failures, self.trials)
+        return rate(self.failures, self.trials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,18 @@ class Regimes:
     left: Count | None = None
 
 
+@lru_cache(maxsize=1 << 14)
+def rate(failures: int, trials: int) -> Rate:
+    """Return a rate with its interval; a matrix of thousands of cells asks for the same few again and again."""
+    return statistics.rate(failures, trials)
+
+
 def apart(one: Rate, other: Rate) -> bool:
     """Whether two intervals do not touch: then the true rates differ."""
     return one.high < other.low or other.high < one.low
 
 
+@lru_cache(maxsize=1 << 14)
 def more_needed(before: Rate, now: Rate) -> int:
     """Return how many more attempts that all end as those of `now` would hold the two apart; 0: no such number is known.
 
@@ -58,7 +66,7 @@ def more_needed(before: Rate, now: Rate) -> int:
         return 0
     for more in range(1, MORE_AT_MOST):
         failures = now.failures + (more if now.failures else 0)
-        if apart(before, statistics.rate(failures, now.trials + more)):
+        if apart(before, rate(failures, now.trials + more)):
             return more
     return 0
 

@@ -9,7 +9,7 @@
     results/<run>/<cell>/<attempt>.aside-N/      what an attempt left that was not finished or not judged
 
 Every JSON file is one object with schema_version beside its fields, and appears by rename of a synced temporary file. A file
-that cannot be read (torn, too big, of another version, not ours) counts as absent. One process works in a run at a time.
+that cannot be read (torn, too big, of a newer version, not ours) counts as absent. One process works in a run at a time.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lab.errors import UsageError
 from lab.model import AttemptResult, Cell, Finding, NotApplicable, Result, StepResult
+from lab.results import migrate
 from lab.results.disk import (
     aside_numbers,
     attempt_folders,
@@ -117,11 +118,14 @@ def finite(value: Any) -> Any:
 
 
 def decoded(kind: type[T], raw: bytes) -> T | None:
-    """Return the object that encoded() wrote, or None if these bytes are not one of this kind and version."""
+    """Return the object that encoded() wrote, now or in an earlier version; None if these bytes are not one of this kind."""
     try:
         head = adapter(dict[str, Any]).validate_json(raw)
         if head.get("schema_version") != SCHEMA_VERSION:
-            return None
+            document = migrate.migrated(kind.__name__, head, SCHEMA_VERSION, migrate.STEPS)
+            if document is None:
+                return None
+            raw = json.dumps(document).encode()
         return cast(T, adapter(cast(Hashable, kind)).validate_json(raw, strict=True))
     except (ValidationError, ValueError, RecursionError):
         return None

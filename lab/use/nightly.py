@@ -95,9 +95,10 @@ def night(
 ) -> Done:
     """Run a night and return what it says. A night of the same day that was broken off is gone on with.
 
+    One night of a matrix at a time: another is a UsageError.
     runner, resolve: who executes cells and who pins sources; tests have their own.
     """
-    with Holds(settings) as holds:
+    with nights.alone(settings.results, request.name), Holds(settings) as holds:
         work = _Night(request, settings, tables, sink, stop, runner)
         work.open(resolve or _resolver(settings, sink, holds))
         work.execute()

@@ -353,3 +353,30 @@ def test_joined_findings_come_back_as_they_were():
     )
     kept = store.Findings(findings=(root,))
     assert store.decoded(store.Findings, store.encoded(kept)) == kept
+
+
+# ------------------------------------------------------------------------------------------------- earlier versions
+
+
+def test_a_document_of_an_earlier_version_is_read_as_todays_has_it(monkeypatch, tmp_path):
+    """The next version, as an example: an attempt's `because` of today is called `reason` then."""
+    written = encoded(PASSED).replace(b'"reason"', b'"because"')
+
+    def step(kind, document):
+        assert kind == "AttemptResult"
+        return {"reason" if key == "because" else key: value for key, value in document.items()}
+
+    assert decoded(AttemptResult, written) is None
+    monkeypatch.setattr(store, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr("lab.results.migrate.STEPS", {1: step, 2: lambda kind, document: document})
+    assert decoded(AttemptResult, written) == PASSED
+    assert decoded(AttemptResult, encoded(PASSED)) == PASSED
+    monkeypatch.setattr("lab.results.migrate.STEPS", {1: step})
+    assert decoded(AttemptResult, written) is None, "no way from 2 to 3"
+
+
+@pytest.mark.parametrize("version", [b"0", b"99", b"-1", b'"1"', b"null", b"[]"])
+def test_a_document_of_a_version_that_never_was_is_not_read(version):
+    assert (
+        decoded(AttemptResult, encoded(PASSED).replace(b'"schema_version": 1', b'"schema_version": ' + version)) is None
+    )

@@ -187,6 +187,12 @@ def test_a_revision_that_moves_while_a_night_is_broken_off_stays_what_it_was(lab
     assert [one.revision for one in done.night.revisions] == ["1" * 40]
 
 
+def test_one_night_of_a_matrix_at_a_time(lab):
+    with nights.alone(lab.results, "quickstart"), pytest.raises(UsageError, match="by another process"):
+        lab(1, ".", ".", "T")
+    lab(1, ".", ".", "T")
+
+
 def test_a_source_that_cannot_be_had_stops_nobody(lab):
     def resolve(source):
         raise UsageError("no such revision")
