@@ -116,6 +116,19 @@ def keep_seen(folder: Path, cells: Mapping[str, Observed]) -> None:
     store.write(folder / SEEN, Seen(cells=tuple(cells.values())))
 
 
+def of_day(results: Path, matrix: str, day: str) -> tuple[str, NightFacts | None]:
+    """Return the name of the day's newest night, and what it says if it did not come to its end: it can be gone on with.
+
+    Without any night of the day, the name is that of the first.
+    """
+    stem = run_name(matrix, day)
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    there = [name for name in names if (results / name / NAME).exists()]
+    newest = there[-1] if there else stem
+    night = read(results / newest)
+    return newest, night if night is not None and not night.finished else None
+
+
 def earlier(results: Path, matrix: str, day: str, *, at_most: int) -> tuple[str, ...]:
     """Return the names of the newest nights of a matrix up to a day that came to their end, the oldest first."""
     named = re.compile(re.escape(run_name(matrix, "")) + r"([0-9]{8})(?:-([0-9]{1,3}))?")

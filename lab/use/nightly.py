@@ -120,13 +120,16 @@ class _Night:
     def open(self, resolve: Resolve) -> None:
         """Decide what is executed, and write it down."""
         day = self.request.today.isoformat()
-        self.run = nights.run_name(self.request.name, day)
-        under_way = nights.read(self.results / self.run)
-        if under_way is not None and under_way.finished:
-            self.run, under_way = store.untaken(self.results, self.run), None
         self.previous = nights.earlier(self.results, self.request.name, day, at_most=self.request.window)
         self.before = [nights.seen(self.results, run) for run in self.previous]
+        self.run, under_way = nights.of_day(self.results, self.request.name, day)
         pinned, trees, revisions = self._pinned(resolve, under_way)
+        if under_way is not None and self._changed(pinned):
+            self._say(f"the matrix has changed since {self.run} was broken off: a new night")
+            under_way = None
+            pinned, trees, revisions = self._pinned(resolve, under_way)
+        if under_way is None and (self.results / self.run).exists():
+            self.run = store.untaken(self.results, nights.run_name(self.request.name, day))
         self.cells = {cell.id: cell for cell in pinned}
         carried = {} if self.request.again else self._judged_before()
         cells = []
@@ -140,6 +143,12 @@ class _Night:
         facts = session.facts_of(self.request.matrix, self.run, self._to_run())
         with store.open_run(self.results, facts) as opened:
             nights.write(opened.folder, self.facts)
+
+    def _changed(self, cells: tuple[Cell, ...]) -> bool:
+        """Whether a cell is not what it was in the earlier part of this night."""
+        facts = store.read(store.RunFacts, self.results / self.run / "run.json")
+        known = {cell.id: store.encoded(cell) for cell in facts.cells} if facts else {}
+        return any(cell.id in known and known[cell.id] != store.encoded(cell) for cell in cells)
 
     def _say(self, text: str) -> None:
         self.sink(Note(at_s=time.time(), text=text))

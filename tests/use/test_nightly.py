@@ -187,6 +187,28 @@ def test_a_revision_that_moves_while_a_night_is_broken_off_stays_what_it_was(lab
     assert [one.revision for one in done.night.revisions] == ["1" * 40]
 
 
+def broken_off(lab, **changes):
+    machine = Machine(dict(zip(CELLS, (".", ".", "T"), strict=True)))
+    machine.stop_after = TMPFS
+    return lab(1, machine=machine, stop=threading.Event(), **changes)
+
+
+def test_a_second_night_of_a_day_that_was_broken_off_goes_on_as_well(lab):
+    lab(1, ".", ".", "T")
+    broken = broken_off(lab, again=True)
+    assert broken.run == "quickstart-night-20261101-2"
+    done = lab(1, machine=Machine({EXT4: ".", UNGUARDED: "T"}), again=True)
+    assert (done.run, done.night.finished) == (broken.run, True)
+    assert lab(1, ".", ".", "T", again=True).run == "quickstart-night-20261101-3"
+
+
+def test_a_matrix_that_changed_since_its_night_was_broken_off_has_a_new_one(lab):
+    broken = broken_off(lab)
+    moved = GitSource(repository="/git", rev="1" * 40)
+    done = lab(1, ".", ".", "T", source=moved)
+    assert (broken.run, done.run) == ("quickstart-night-20261101", "quickstart-night-20261101-2")
+
+
 def test_one_night_of_a_matrix_at_a_time(lab):
     with nights.alone(lab.results, "quickstart"), pytest.raises(UsageError, match="by another process"):
         lab(1, ".", ".", "T")
