@@ -18,7 +18,7 @@ from lab.results.verdict import interval_words
 SHOWN_AT_MOST = 200
 HEADINGS = {
     Change.NEW: "NEW",
-    Change.FIRST: "NEW",
+    Change.FIRST: "FIRST",
     Change.UNPROVEN: "UNPROVEN",
     Change.FLAKY: "FLAKY",
     Change.FIXED: "FIXED",
@@ -164,6 +164,8 @@ def _difference(row: Mapping[str, Any]) -> Iterator[str]:
     expected = " (expected)" if row["expected"] else ""
     yield f"{HEADINGS[Change(row['change'])]:{WIDTH}} {one_line(row['cell'])}  {words}{expected}"
     yield f"{'':{WIDTH}} {rate_line(row)}  [{row['signature']['key']}]"
+    if row["tonight"]["failures"] and row["folder"]:
+        yield f"{'':{WIDTH}} see {one_line(row['folder'])}"
 
 
 def signature_words(key: Mapping[str, str]) -> str:

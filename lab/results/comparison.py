@@ -44,8 +44,8 @@ class Change(StrEnum):
 class Fault:
     """A fault in the judged attempts of one cell in one run. attempts: in how many.
 
-    alone: in one at least it was not joined to another. message, folder: of its first attempt, the folder relative to the
-    run's. crash_retried: attempts in which it came and did not come again when they were repeated.
+    alone: in one at least it was not joined to another. message, folder: of its first attempt, the folder relative to
+    results/. crash_retried: attempts in which it came and did not come again when they were repeated.
     """
 
     signature: Signature
@@ -155,7 +155,7 @@ def observed(result: Result, expected: tuple[str, ...] = (), run: str = "") -> O
         reason=result.reason,
         judged=len(judged) + sum(_retried(attempt) is not None for attempt in judged),
         lost=len(result.attempts) - len(judged),
-        faults=_faults(judged),
+        faults=_faults(judged, run),
         expected=expected,
         run=run,
         untestable=result.untestable,
@@ -191,7 +191,7 @@ def _added(one: Fault, other: Fault) -> Fault:
     )
 
 
-def _faults(judged: Iterable[AttemptResult]) -> tuple[Fault, ...]:
+def _faults(judged: Iterable[AttemptResult], run: str) -> tuple[Fault, ...]:
     found: dict[Signature, Fault] = {}
     for attempt in judged:
         here: dict[Signature, tuple[Finding, bool]] = {}
@@ -202,9 +202,10 @@ def _faults(judged: Iterable[AttemptResult]) -> tuple[Fault, ...]:
         crash = _retried(attempt)
         if crash is not None:
             here.setdefault(signature(crash), (crash, True))
+        folder = f"{run}/{attempt.folder}" if run else attempt.folder
         for key, (finding, alone) in here.items():
             seen = Fault(
-                signature=key, attempts=1, alone=alone, message=finding.message, folder=attempt.folder,
+                signature=key, attempts=1, alone=alone, message=finding.message, folder=folder,
                 crash_retried=int(finding is crash),
             )  # fmt: skip
             found[key] = seen if key not in found else _added(found[key], seen)
