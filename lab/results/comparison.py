@@ -338,4 +338,5 @@ def _change(after: Regimes, tonight: Count) -> Change | None:
 
 def _count(key: Signature, night: Observed) -> Count:
     fault = night.fault(key)
-    return Count(fault.attempts if fault else 0, night.judged, night.run)
+    # what was read from a file of ours may still be nonsense: a rate must be one
+    return Count(max(0, min(fault.attempts, night.judged)) if fault else 0, night.judged, night.run)

@@ -30,9 +30,11 @@ _ABSOLUTE = re.compile(r"(?<![\w.*])/(?:[\w.+,@=~-]+/)+[\w.+,@=~-]+")
 # What the compiler hangs on a symbol, and counters in it. Source: gcc/cgraphclones.cc, gcc/symtab.cc; LLVM's ThinLTO
 # promotion (".llvm."); include/linux/compiler.h, __UNIQUE_ID.
 _CLONE = re.compile(
-    r"(?<=\w)(?:\.(?:isra|constprop|part|cold|lto_priv|llvm|localalias|str)(?:\.[0-9]+)*|\.[0-9]+(?![\w.]))+"
+    r"(?<=\w)(?:\.(?:isra|constprop|part|cold|lto_priv|llvm|localalias|str)(?:\.[0-9]+)*)+(?!\w)"
+    r"|(?<=\w)(?:\.[0-9]+)+(?![\w.])"
 )
 _UNIQUE = re.compile(r"(__UNIQUE_ID_\w*?)[0-9]+\b")
+_LINE = re.compile(r"(?::[0-9]+)+$")
 _OFFSET = re.compile(r"\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?", re.I)
 
 _VARYING: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -106,18 +108,22 @@ def steady(text: str) -> str:
 
 def steady_path(path: str) -> str:
     """Return a path as it is within the kernel's tree, without line numbers; temporary files all alike."""
-    bare = re.sub(r"(?::[0-9]+)+$", "", path.strip()[:RAW_AT_MOST])
-    if not bare:
-        return ""
-    if re.match(r"/tmp/[^/]", bare):
-        return "/tmp/*"
-    return _in_tree(posixpath.normpath(bare))
+    bare = path[:RAW_AT_MOST]
+    while True:
+        before, bare = bare, _LINE.sub("", bare.strip())
+        if re.match(r"/tmp/[^/]", bare):
+            return "/tmp/*"
+        bare = _in_tree(posixpath.normpath(bare)) if bare else ""
+        if bare == before or len(bare) > len(before):
+            return bare
 
 
 def steady_function(name: str) -> str:
     """Return a function's name as it is in the source: no offset, no module, nothing that the compiler hung on it."""
     bare = _OFFSET.sub("", name.strip()[:RAW_AT_MOST]).partition(" ")[0]
-    return _CLONE.sub("", _UNIQUE.sub(r"\1", bare))
+    while (less := _CLONE.sub("", _UNIQUE.sub(r"\1", _OFFSET.sub("", bare)))) != bare:
+        bare = less
+    return bare
 
 
 def _in_tree(path: str) -> str:

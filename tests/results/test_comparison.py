@@ -197,3 +197,10 @@ def test_a_steady_flaky_rate_is_rarely_called_changed(share):
         days = [{"cell": seen("".join("F" if x else "." for x in random.random(5) < share))} for _ in range(20)]
         claims += any(one.rate_changed for one in comparison(days[:-1], days[-1]).differences)
     assert claims <= 25
+
+
+def test_counts_that_cannot_be_are_no_traceback():
+    """seen.json is read from the disk: more attempts with a fault than were judged are a rate of 1."""
+    odd = replace(seen("F"), faults=tuple(replace(fault, attempts=7) for fault in seen("F").faults))
+    (found,) = comparison([{"cell": seen(".")}], {"cell": odd}).differences
+    assert (found.tonight.failures, found.tonight.trials) == (1, 1)

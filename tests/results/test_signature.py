@@ -112,3 +112,23 @@ def test_what_is_joined_is_told_and_does_not_stand_by_itself():
 def test_a_function_is_named_as_in_the_source():
     for name in ("xfs_open", "xfs_open.isra.0.cold", "xfs_open+0x13/0x2f [xfs]", "xfs_open.llvm.1234567"):
         assert steady_function(name) == "xfs_open"
+
+
+LONG = (
+    "a" + ".1" * 1990, "a" + ".isra.1" * 560, "0x" * 2000, "/a" * 2000, "1:" * 2000, "+0x1" * 1000, "1f" * 2000, "/tmp/" * 800,
+    "a+0x1/0x1" * 440, "kworker/" * 500, "a1:1:1" * 600,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LONG, ids=[text[:8] for text in LONG])
+def test_a_line_of_a_strangers_log_comes_to_an_end(text):
+    assert steady(steady(text)) == steady(text)
+    assert steady_path(steady_path(text)) == steady_path(text)
+    assert steady_function(steady_function(text)) == steady_function(text)
+
+
+@given(st.text("a1.:/ x0-+[]_f", max_size=300))
+def test_twice_is_once_for_what_looks_like_addresses_and_paths(text):
+    assert steady(steady(text)) == steady(text)
+    assert steady_path(steady_path(text)) == steady_path(text)
+    assert steady_function(steady_function(text)) == steady_function(text)
