@@ -58,6 +58,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
     "scipy": {"plan.statistics"},
     "fsspec": {"results.objects"},
     "sqlalchemy": {"results.index", "results.index_tables", "results.questions"},
+    "markdown_it": {"report.html.explained"},
     "typer": {
         "cli",
         "cli.attempts",
@@ -65,6 +66,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
         "cli.boots",
         "cli.bundles",
         "cli.decoding",
+        "cli.faces",
         "cli.groups",
         "cli.indexes",
         "cli.nights",

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import attempts, bisect, boots, bundles, decoding, groups, indexes, nights, repro, stores, trials
+from lab.cli import attempts, bisect, boots, bundles, decoding, faces, groups, indexes, nights, repro, stores, trials
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -233,6 +233,7 @@ def compare_builds_command(
 
 
 app.command("diff")(attempts.diff_command)
+app.command("site")(faces.site_command)
 app.command("bundle")(bundles.bundle_command)
 app.command("verify-bundle")(bundles.verify_bundle_command)
 

@@ -102,6 +102,14 @@ def contrast(a: Evidence, b: Evidence) -> Contrast:
     )
 
 
+def settings(a: Evidence, b: Evidence) -> Contrast:
+    """Return what differs in record and configuration alone: two small files each, for many pairs."""
+    return Contrast(
+        environment=_values(_flat(a.record), _flat(b.record)) if a.record and b.record else None,
+        config=_values(_config(a), _config(b)) if a.config and b.config else None,
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------- the log
 
 

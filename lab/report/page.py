@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from lab.model import AttemptResult, Cell, Finding, Outcome, Result, Span
 from lab.report.document import findings_of, totals
+from lab.report.html.explained import explanation, ids_of, known, links
 from lab.report.plain import duration, one_line, place, plain
 from lab.report.text import differing_axes, source_of
 from lab.results.disk import write_bytes
@@ -117,11 +118,14 @@ def html(facts: RunFacts, results: Mapping[str, Result], folder: Path, summary: 
         cell_view(number, result, cells.get(result.cell), axes, folder)
         for number, result in enumerate(results.values(), 1)
     ]
+    told = ids_of(found.finding for view in views for found in view.proofs)
     return (
         environment()
         .get_template("run.html")
         .render(
             facts=facts,
+            pages=links(told, "#explain-{}"),
+            explained={one: explanation(one) for one in sorted(told) if one in known()},
             summary=[one_line(line, at_most=2000) for line in summary],
             started=datetime.fromtimestamp(facts.started_at_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
             axes=axes,

@@ -234,7 +234,7 @@ def test_no_finding_shows_a_file_from_elsewhere(folder, file):
     finding = replace(FINDING, where=Span(file=file, first=1, last=1))
     text = page(folder, replace(RESULT, attempts=(replace(ATTEMPT, findings=(finding,)),)))
     assert "SECRET" not in text
-    assert "<pre" not in text
+    assert 'class="line' not in text
 
 
 def test_a_huge_span_and_a_huge_line_stay_small(folder):
@@ -265,6 +265,9 @@ def test_what_a_fault_led_to_is_told_with_it_and_escaped(tmp_path):
     root = replace(FINDING, joined=(part, said))
     result = replace(RESULT, attempts=(replace(ATTEMPT, findings=(root,)),))
     text = html(FACTS, {"ext4": result}, tmp_path)
-    assert "<span>led to</span> <code>boot.oops</code> &lt;b&gt;died" in text
-    assert "<span>also</span> <code>objtool.warning</code>" in text
+    assert "<code>boot.oops</code></a> &lt;b&gt;died" in text
+    assert '<span>led to</span> <a href="#explain-boot.oops"' in text
+    assert 'id="explain-boot.oops"' in text
+    assert '<span>also</span> <a href="#explain-objtool.warning"' in text
+    assert ">objtool.warning</code></a> warned" in text
     assert "console.txt:94" in text

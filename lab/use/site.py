@@ -1,0 +1,178 @@
+"""`lab site`: the runs of a results folder as static pages. What cannot be read is left out, and said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from lab import __version__
+from lab.errors import UsageError
+from lab.events import Note, Sink
+from lab.evidence import contrast
+from lab.evidence.bundle import Evidence
+from lab.model import AttemptResult, Cell, Outcome, Result
+from lab.report import contrasted
+from lab.report.html.history import UNEXPECTED, Detail, History, Night, Signature, Site, Verdict
+from lab.report.html.write import Written, matrix_name, write_site
+from lab.results import store, trials
+from lab.results.disk import attempt_folders, checked
+from lab.results.verdict import signatures
+
+DEEP_AT_MOST = 40
+"""Cells whose build logs are held against those of their last good run; of more only record and configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be shown. results: folder of runs, or of one run. nights: at most so many of each matrix, the newest."""
+
+    results: Path
+    output: Path
+    nights: int = 30
+    title: str = "kbuild-lab"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """A run as it was read."""
+
+    night: Night
+    folder: Path
+    cells: dict[str, Cell]
+
+
+def written(request: Request, sink: Sink) -> Written:
+    """Write the site. Raises UsageError if there are no runs, or the folder is somebody's own."""
+    runs, notes = read_runs(request)
+    if not runs:
+        raise UsageError(f"no runs in {str(request.results)!r}", hint="`lab run MATRIX` makes one")
+    for note in notes:
+        sink(Note(at_s=time.time(), text=note))
+    return write_site(site_of(runs, request.title, notes), request.output, __version__)
+
+
+def read_runs(request: Request) -> tuple[dict[str, tuple[Read, ...]], tuple[str, ...]]:
+    """Return the newest runs by matrix, oldest first, and what was left out."""
+    alone = (request.results / "run.json").is_file()
+    try:
+        folders = [request.results] if alone else sorted(path for path in request.results.iterdir() if path.is_dir())
+    except OSError as error:
+        raise UsageError(f"cannot read {str(request.results)!r}: {error.strerror}") from error
+    by_matrix: dict[str, list[Read]] = {}
+    unreadable: list[str] = []
+    compared = 0
+    for folder in folders:
+        if folder.is_symlink() or not (folder / "run.json").exists():
+            continue
+        facts = store.read(store.RunFacts, folder / "run.json")
+        if facts is None:
+            unreadable.append(folder.name)
+        elif trials.is_trial(folder):
+            compared += 1
+        else:
+            night = night_of(facts)
+            by_matrix.setdefault(night.matrix, []).append(
+                Read(night=night, folder=folder, cells={cell.id: cell for cell in facts.cells})
+            )
+    notes = []
+    if unreadable:
+        notes.append(f"left out: {', '.join(unreadable[:5])}: run.json cannot be read")
+    if compared:
+        notes.append(f"left out: comparisons with a patch (`lab try`): {compared}")
+    ordered = {
+        matrix: tuple(sorted(some, key=lambda read: (read.night.started_at_s, read.night.run))[-request.nights :])
+        for matrix, some in sorted(by_matrix.items())
+    }
+    return ordered, tuple(notes)
+
+
+def night_of(facts: store.RunFacts) -> Night:
+    """Return a run as a column."""
+    return Night(
+        run=facts.run,
+        matrix=matrix_name(facts.run, facts.matrix),
+        started_at_s=facts.started_at_s,
+        lab_version=facts.lab_version,
+    )
+
+
+def site_of(runs: dict[str, tuple[Read, ...]], title: str, notes: tuple[str, ...]) -> Site:
+    """Return what the pages are made from. Verdicts are read now, the newest runs' evidence when its page is written."""
+    histories = [history for matrix, some in runs.items() for history in histories_of(matrix, some)]
+    deep = {(one.matrix, one.cell) for one in histories if one.now.outcome in UNEXPECTED and one.last_good is not None}
+
+    def detail(history: History) -> Detail | None:
+        return detail_of(history, runs[history.matrix], deep=len(deep) <= DEEP_AT_MOST)
+
+    return Site(
+        nights={matrix: tuple(read.night for read in some) for matrix, some in runs.items()},
+        histories=histories,
+        detail=detail,
+        title=title,
+        notes=notes,
+    )
+
+
+def histories_of(matrix: str, some: tuple[Read, ...]) -> Iterator[History]:
+    """Yield the cells of a matrix over its runs, those of the newest run first; a cell without any verdict is not there."""
+    cells: dict[str, Cell] = {}
+    for read in reversed(some):
+        cells = cells | {name: cell for name, cell in read.cells.items() if name not in cells}
+    for name, cell in cells.items():
+        verdicts = tuple(verdict_in(read.folder, name) if name in read.cells else None for read in some)
+        if any(verdicts):
+            yield History(matrix=matrix, cell=name, axes=cell.axes, verdicts=verdicts)
+
+
+def verdict_in(run: Path, cell: str) -> Verdict | None:
+    """Return what a cell was in a run. Findings are read only where they can decide."""
+    result = store.read(Result, run / checked(cell) / "result.json")
+    if result is None:
+        return None
+    found = set(signatures(result.findings))
+    if result.outcome not in (Outcome.PASS, Outcome.SKIP, Outcome.MISS):
+        for attempt in attempts_in(run, cell):
+            found |= signatures(attempt.findings)
+    return Verdict(
+        outcome=result.outcome,
+        reason=result.reason,
+        seconds=result.seconds,
+        found=tuple(Signature(id=id_, blame=blame, function=function) for id_, blame, function in sorted(found)),
+    )
+
+
+def attempts_in(run: Path, cell: str) -> tuple[AttemptResult, ...]:
+    """Return the attempts of a cell that can be read, by number."""
+    read = (store.read(AttemptResult, path / "result.json") for _, path in attempt_folders(run / checked(cell)))
+    return tuple(attempt for attempt in read if attempt is not None)
+
+
+def detail_of(history: History, some: tuple[Read, ...], *, deep: bool) -> Detail | None:
+    """Return a cell's newest run in full. deep: also what its build made and said differently from the last good run."""
+    read = some[history.last]
+    result = store.read(Result, read.folder / checked(history.cell) / "result.json")
+    if result is None:
+        return None
+    whole = replace(result, attempts=attempts_in(read.folder, history.cell))
+    differs: tuple[str, ...] = ()
+    if history.last_good is not None and history.now.outcome in UNEXPECTED:
+        good = some[history.last_good].folder
+        differs = differences(good, read.folder, whole, deep=deep)
+    return Detail(result=whole, cell=read.cells.get(history.cell), folder=read.folder, differs=differs)
+
+
+def differences(good: Path, run: Path, result: Result, *, deep: bool) -> tuple[str, ...]:
+    """Return lines of `lab diff` between the last good run's first attempt (a) and this run's first that failed (b)."""
+    bad = next((one for one in result.attempts if one.outcome is result.outcome), None) or next(
+        iter(result.attempts), None
+    )
+    before = next(iter(attempts_in(good, result.cell)), None)
+    if bad is None or before is None or not bad.folder or not before.folder:
+        return ()
+    a, b = Evidence(good / before.folder), Evidence(run / bad.folder)
+    found = contrast.contrast(a, b) if deep else contrast.settings(a, b)
+    contract = asdict(found)
+    contract["ties"] = [asdict(tie) | {"words": contrast.tie_words(tie)} for tie in found.ties or ()]
+    return tuple(contrasted.contrasted_text(contract).splitlines()[:DEEP_AT_MOST])
