@@ -300,7 +300,7 @@ def files_of(attempt: AttemptResult, folder: Path) -> Iterator[File]:
     except OSError:
         return
     for entry in [entry for entry in entries if entry.is_file(follow_symlinks=False)][:FILES_AT_MOST]:
-        name = str(PurePosixPath(where) / entry.name)
+        name = f"{where}/{entry.name}"
         yield File(name=entry.name, href=link(name), size=size_text(entry.stat(follow_symlinks=False).st_size))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -14,8 +15,8 @@ from markupsafe import Markup, escape
 from lab.report.html.explained import ids_of, links
 from lab.report.html.history import Detail, History, Night
 from lab.report.html.overview import MEANINGS
-from lab.report.page import CellView, cell_view, cut, inner, link, open_regular
-from lab.report.plain import one_line
+from lab.report.page import LINE_CHARS_AT_MOST, CellView, cell_view, inner, link, open_regular
+from lab.report.plain import duration, one_line, plain
 from lab.results.disk import FOLDER_NAME
 
 CONSOLE_LINES_AT_MOST = 60
@@ -30,7 +31,7 @@ def cell_page(
     last, good = history.last, history.last_good
     view = cell_view(1, detail.result, detail.cell, (), detail.folder) if detail else None
     told = ids_of(proof.finding for proof in view.proofs) if view else ()
-    console, console_href = console_tail(view, detail.folder) if view and detail else ((), "")
+    console, console_href = console_tail(view, detail.folder) if view and detail else ("", "")
     return templates.get_template("site/cell.html").render(
         history=history,
         night=nights[last],
@@ -42,9 +43,10 @@ def cell_page(
         base=evidence_base(detail.folder, folder) if detail else "",
         differs=detail.differs if detail else (),
         console=console,
+        console_lines=console.count("\n") + 1,
         console_href=console_href,
         commands=commands(history, nights[last], view),
-        nights=[(night.at, one) for night, one in zip(nights, history.verdicts, strict=True) if one][::-1],
+        nights=night_rows(history, nights),
     )
 
 
@@ -66,23 +68,45 @@ def since_words(history: History, nights: Sequence[Night]) -> str:
 
 def strip(history: History, nights: Sequence[Night]) -> Markup:
     """Return the nights as a row of signs, oldest first."""
-    parts = []
-    for night, verdict in list(zip(nights, history.verdicts, strict=True))[-STRIP_NIGHTS:]:
-        word, sign = (str(verdict.outcome), MEANINGS[verdict.outcome][0]) if verdict else ("not run", "·")
-        kind = word.lower() if verdict else "none"
-        parts.append(f'<i class="{kind}" title="{escape(night.at)}: {word}">{sign}</i>')
-    said = " ".join(str(one.outcome) for one in history.verdicts if one)
+    parts = [
+        f'<i class="{one.outcome.lower()}" title="{night.at}: {one.outcome}">{MEANINGS[one.outcome][0]}</i>'
+        if one is not None
+        else f'<i class="none" title="{night.at}: not run">·</i>'
+        for night, one in list(zip(nights, history.verdicts, strict=True))[-STRIP_NIGHTS:]
+    ]
+    said = " ".join(one.outcome for one in history.verdicts if one)
     return Markup(f'<span class="strip" role="img" aria-label="nights, oldest first: {said}">{"".join(parts)}</span>')
 
 
+def night_rows(history: History, nights: Sequence[Night]) -> Markup:
+    """Return the rows of the table of all nights, newest first; "" if there was only one. It is most of a page."""
+    judged = [(night, one) for night, one in zip(nights, history.verdicts, strict=True) if one is not None]
+    if len(judged) < 2:
+        return Markup("")
+    rows = (
+        f'<tr><td class="number">{night.at}</td><td><span class="badge {one.outcome.lower()}">{one.outcome}</span></td>'
+        f'<td class="number">{duration(one.seconds) if one.seconds else ""}</td>'
+        f'<td class="reason">{escaped(one.reason)}</td></tr>'
+        for night, one in reversed(judged)
+    )
+    return Markup("\n".join(rows))
+
+
+@lru_cache(maxsize=4096)
+def escaped(text: str) -> str:
+    """Return text of strangers as HTML, in one line."""
+    return str(escape(one_line(text)))
+
+
+@lru_cache(maxsize=4096)
 def evidence_base(run: Path, page: Path) -> str:
     """Return the link from a page's folder to a run's folder, to which links inside the run are appended."""
     relative = os.path.relpath(run.absolute(), page)
     return quote(relative.encode("utf-8", "surrogateescape"), safe="/._-+") + "/"
 
 
-def console_tail(view: CellView, folder: Path) -> tuple[tuple[str, ...], str]:
-    """Return the last lines of the newest attempt's console, made harmless, and a link to it; nothing if there is none."""
+def console_tail(view: CellView, folder: Path) -> tuple[str, str]:
+    """Return the last lines of the newest attempt's console, made harmless, and a link to it; "" if there is none."""
     for attempt in reversed(view.attempts):
         name = inner(attempt.result.folder, "console.txt")
         descriptor = open_regular(folder, name) if name else None
@@ -92,10 +116,11 @@ def console_tail(view: CellView, folder: Path) -> tuple[tuple[str, ...], str]:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - CONSOLE_BYTES_AT_MOST))
             raw = file.read(CONSOLE_BYTES_AT_MOST)
-        lines = re.split(r"\r*\n", raw.decode("utf-8", "replace").rstrip("\r\n"))
+        lines = re.sub(rb"\r+\n", b"\n", raw).decode("utf-8", "replace").rstrip("\r\n").split("\n")
         whole = lines if size <= CONSOLE_BYTES_AT_MOST else lines[1:] or lines
-        return tuple(cut(line) for line in whole[-CONSOLE_LINES_AT_MOST:]), link(name)
-    return (), ""
+        shown = plain("\n".join(whole[-CONSOLE_LINES_AT_MOST:])).split("\n")
+        return "\n".join(line[:LINE_CHARS_AT_MOST] for line in shown), link(name)
+    return "", ""
 
 
 def commands(history: History, night: Night, view: CellView | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from lab.model import Cell, Outcome, Result
@@ -45,7 +46,7 @@ class Night:
     @property
     def at(self) -> str:
         """When it began: "2026-11-28 20:58"."""
-        return datetime.fromtimestamp(self.started_at_s, UTC).strftime("%Y-%m-%d %H:%M")
+        return minute(self.started_at_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,10 @@ class History:
     @property
     def last(self) -> int:
         """The index of the newest verdict. Raises ValueError if there is none."""
-        return max(index for index, verdict in enumerate(self.verdicts) if verdict is not None)
+        for index in range(len(self.verdicts) - 1, -1, -1):
+            if self.verdicts[index] is not None:
+                return index
+        raise ValueError(f"cell {self.cell!r} has no verdict")
 
     @property
     def now(self) -> Verdict:
@@ -118,6 +122,12 @@ class Site:
     detail: Callable[[History], Detail | None]
     title: str = "kbuild-lab"
     notes: tuple[str, ...] = field(default=())
+
+
+@lru_cache(maxsize=4096)
+def minute(at_s: float) -> str:
+    """Return seconds since the epoch as "2026-11-28 20:58", UTC."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def is_good(verdict: Verdict | None) -> bool:

@@ -1,0 +1,1 @@
+"""A run for other people's programs: KCIDB, JUnit, Markdown, mail."""
