@@ -5,7 +5,7 @@ LAB    := $(VENV)/bin/lab
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 JOBS   ?= auto
 
-.PHONY: help setup host quickstart test clean
+.PHONY: help setup host consumers quickstart test clean
 
 help:
 	@echo "make quickstart   set everything up and run matrices/quickstart.yaml"
@@ -35,8 +35,15 @@ host: setup
 quickstart: host
 	@$(LAB) run matrices/quickstart.yaml
 
+# what some tests hold pages and mails against; those that cannot be had are skipped, and say so
+consumers:
+	@for package in chromium git-email libmailtools-perl; do \
+		dpkg -s $$package >/dev/null 2>&1 && continue; \
+		echo "host: for the tests: apt-get install $$package"; \
+		$(SUDO) apt-get install -y -q --no-install-recommends $$package >/dev/null || echo "host: no $$package" >&2; done
+
 # by file: tests of one file share what the first of them had to build
-test: host $(VENV)/.installed-test
+test: host consumers $(VENV)/.installed-test
 	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 clean:

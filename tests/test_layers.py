@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks", "cli"},
     "__main__": {"cli"},
+    "pytest_plugin": {*NOUNS, "settings", "cli", "use", "matrix", "results", "report"},
     "__init__": set(),
 }  # fmt: skip
 ONLY_IN = {  # outside library -> the rooms that may know it

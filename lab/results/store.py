@@ -10,6 +10,8 @@
 
 Every JSON file is one object with schema_version beside its fields, and appears by rename of a synced temporary file. A file
 that cannot be read (torn, too big, of a newer version, not ours) counts as absent. One process works in a run at a time.
+that cannot be read (torn, too big, of another version, not ours) counts as absent. One process works in a run at a time, or
+several that share it and never a cell (pytest's workers).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import math
 import os
 import re
 from collections.abc import Hashable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -243,14 +246,22 @@ class Run:
 
     def keep_history(self, history: History) -> None:
         """Write how long the jobs took, for the order of the next run. An earlier part of this run is kept."""
-        before = read(History, self.folder / "history.json") or History()
-        failed = (set(before.failed) - history.durations.keys()) | set(history.failed)
-        durations = before.durations | history.durations
-        write(self.folder / "history.json", History(durations=durations, failed=tuple(sorted(failed))))
+        with ExitStack() as stack:
+            try:
+                lock = stack.enter_context(open(self.folder / ".history.lock", "w"))
+            except OSError as error:
+                raise disk_fault(error, self.folder) from error
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a shared run is written by several processes
+            before = read(History, self.folder / "history.json") or History()
+            failed = (set(before.failed) - history.durations.keys()) | set(history.failed)
+            durations = before.durations | history.durations
+            write(self.folder / "history.json", History(durations=durations, failed=tuple(sorted(failed))))
 
 
-def open_run(root: Path, facts: RunFacts, *, fresh: bool = False) -> Run:
+def open_run(root: Path, facts: RunFacts, *, fresh: bool = False, shared: bool = False) -> Run:
     """Return the run of this name, made if it is not there, locked, and `latest`.
+
+    shared: with other processes that open it shared, with the same facts, and work on other cells; nobody else may work in it.
 
     Cells that the run already has and `facts` does not stay in it. fresh: never take up an old run, but add "-2" and so on
     to the name if it is taken. Errors: UsageError if the name cannot be a folder's, another process works in the run, or a
@@ -263,12 +274,13 @@ def open_run(root: Path, facts: RunFacts, *, fresh: bool = False) -> Run:
     folder = root / facts.run
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = locked(folder)
+        lock = locked(folder, shared=shared)
     except OSError as error:
         raise disk_fault(error, folder) from error
     try:
         merged = with_earlier(folder, facts)
-        remove_temporaries(folder)
+        if not shared:
+            remove_temporaries(folder)
         write(folder / "run.json", merged)
         point_latest(root, facts.run)
     except BaseException:
@@ -292,11 +304,11 @@ def untaken(root: Path, name: str) -> str:
     raise UsageError(f"no name is left for a run '{name}' in '{root}'")
 
 
-def locked(folder: Path) -> int:
+def locked(folder: Path, *, shared: bool = False) -> int:
     """Return the descriptor that holds the run's lock. The kernel drops it when the process ends, however it ends."""
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
         os.close(lock)

@@ -66,31 +66,51 @@ class Session:
 def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: threading.Event) -> Session:
     """Run the cells and return every verdict. Cells that a run taken up again has judged already are not repeated."""
     with engines.connect(settings) as engine, _open(request, settings) as opened:
-        sweep.dead_work(settings, engine, sink)
-        finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
-        sink(_started(request, opened, finished))
-        hopeless: dict[str, BaseException] = dict(obstacles(request.cells, tables))
-        crew = Crew(request.cells, settings, tables, engine, sink, stop, opened, request.accel)
-        before = history(settings)
-        with crew.holds:
-            first, why = crew.look(finished, hopeless)
-            hopeless |= why
-            ended = first | work_off(
-                crew.jobs(finished, hopeless),
-                crew.do,
-                pools=pools(settings),
-                sink=sink,
-                durations=before.durations,
-                failed_before=frozenset(before.failed),
-                stop=stop,
-                wanted=crew.wanted,
-            )
-        results = tuple(_result(cell, finished, ended, hopeless.get(cell.id), opened.folder) for cell in request.cells)
-        _keep(opened, results, ended)
-        for result in results:
-            crew.tell(result)
-        sweep.to_budget(settings, engine, sink)
-        return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
+        return _worked(opened, request, engine, settings, tables, sink, stop)
+
+
+def work(
+    opened: store.Run, request: Request, settings: Settings, tables: Tables, sink: Sink, stop: threading.Event
+) -> Session:
+    """Run the cells in a run that is open already, which other processes may share (store.open_run)."""
+    with engines.connect(settings) as engine:
+        return _worked(opened, request, engine, settings, tables, sink, stop)
+
+
+def _worked(
+    opened: store.Run,
+    request: Request,
+    engine: engines.Engine,
+    settings: Settings,
+    tables: Tables,
+    sink: Sink,
+    stop: threading.Event,
+) -> Session:
+    sweep.dead_work(settings, engine, sink)
+    finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
+    sink(_started(request, opened, finished))
+    hopeless: dict[str, BaseException] = dict(obstacles(request.cells, tables))
+    crew = Crew(request.cells, settings, tables, engine, sink, stop, opened, request.accel)
+    before = history(settings)
+    with crew.holds:
+        first, why = crew.look(finished, hopeless)
+        hopeless |= why
+        ended = first | work_off(
+            crew.jobs(finished, hopeless),
+            crew.do,
+            pools=pools(settings),
+            sink=sink,
+            durations=before.durations,
+            failed_before=frozenset(before.failed),
+            stop=stop,
+            wanted=crew.wanted,
+        )
+    results = tuple(_result(cell, finished, ended, hopeless.get(cell.id), opened.folder) for cell in request.cells)
+    _keep(opened, results, ended)
+    for result in results:
+        crew.tell(result)
+    sweep.to_budget(settings, engine, sink)
+    return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
 
 
 def answer(results: Sequence[Result], findings: tuple[str, ...]) -> ExitCode:
