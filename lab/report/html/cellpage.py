@@ -126,13 +126,11 @@ def console_tail(view: CellView, folder: Path) -> tuple[str, str]:
 def commands(history: History, night: Night, view: CellView | None) -> tuple[str, ...]:
     """Return what makes the newest run's attempts again, with the lab and without it. Names are harmless by their pattern."""
     run, cell = f"results/{night.run}", history.cell
-    rows = [f"lab run MATRIX.yaml --cell {cell}          # with the lab, the matrix at hand"]
+    rows = ["# with the lab and the matrix", f"lab run MATRIX.yaml --cell {cell}"]
     for attempt in view.attempts[:1] if view else ():
         if FOLDER_NAME.fullmatch(night.run) and PurePosixPath(attempt.result.folder).parts[:1] == (cell,):
             where = one_line(f"{run}/{attempt.result.folder}")
-            rows += [
-                f"{where}/reproduce.sh          # without the lab: sh, docker, root",
-                f"lab bundle {where}          # one file that does it again elsewhere",
-                f"lab check {where}          # judge the evidence again",
-            ]
+            rows += ["# without the lab: sh, docker, root", f"{where}/reproduce.sh"]
+            rows += ["# as one file for another machine", f"lab bundle {where}"]
+            rows += ["# judge the same evidence with today's checks", f"lab check {where}"]
     return tuple(rows)

@@ -112,6 +112,8 @@ def test_the_chart_has_a_bar_for_each_night_and_the_table_its_numbers(browser, p
     browser.open(pages[0] / "index.html", "#view=nights")
     titles = browser.run("[...document.querySelectorAll('#chart .ct-series.pass title')].map((one) => one.textContent)")
     assert len(titles) == 6
+    width = browser.run("parseFloat(getComputedStyle(document.querySelector('#chart .ct-bar')).strokeWidth)")
+    assert width > 10, "bars are bars and no hairlines"
     rows = browser.run(
         "[...document.querySelectorAll('#nighttable tbody tr')].map((one) => [...one.cells].map((cell) => cell.innerText))"
     )
