@@ -37,7 +37,7 @@ quickstart: host
 
 # what some tests hold pages and mails against; those that cannot be had are skipped, and say so
 consumers:
-	@for package in chromium git-email libmailtools-perl; do \
+	@for package in chromium git-email libmailtools-perl postgresql; do \
 		dpkg -s $$package >/dev/null 2>&1 && continue; \
 		echo "host: for the tests: apt-get install $$package"; \
 		$(SUDO) apt-get install -y -q --no-install-recommends $$package >/dev/null || echo "host: no $$package" >&2; done

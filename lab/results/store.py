@@ -9,8 +9,7 @@
     results/<run>/<cell>/<attempt>.aside-N/      what an attempt left that was not finished or not judged
 
 Every JSON file is one object with schema_version beside its fields, and appears by rename of a synced temporary file. A file
-that cannot be read (torn, too big, of a newer version, not ours) counts as absent. One process works in a run at a time.
-that cannot be read (torn, too big, of another version, not ours) counts as absent. One process works in a run at a time, or
+that cannot be read (torn, too big, of a newer version, not ours) counts as absent. One process works in a run at a time, or
 several that share it and never a cell (pytest's workers).
 """
 
