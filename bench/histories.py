@@ -31,7 +31,13 @@ ROOT = Path(__file__).parent.parent
 REPORTS = {  # matrix, cell, patch that is the cause, finding, number of the commit that brings it in
     "001": ("001-coarse-timestamps", "x86_64-gcc-12-ext4-128", "trim-guard-removed", "timestamps.tie", 137),
     "002": ("002-kallsyms", "x86_64-gcc-12-tmpfs", "kallsyms-final-link-only-6.1", "kallsyms.inconsistent", 71),
-    "003": ("003-objtool-module", "x86_64-gcc-12-lto-none-tmpfs-ibt", "objtool-no-module-flag-6.1", "objtool.flags", 188),
+    "003": (
+        "003-objtool-module",
+        "x86_64-gcc-12-lto-none-tmpfs-ibt",
+        "objtool-no-module-flag-6.1",
+        "objtool.flags",
+        188,
+    ),
 }
 
 

@@ -11,11 +11,12 @@ import typer
 
 from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, only, settings, shown
 from lab.cli.trials import checked_ids
-from lab.errors import UsageError
+from lab.errors import ExitCode, UsageError
 from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.report import bisected, live
-from lab.settings import seconds_of
+from lab.settings import Settings, seconds_of
+from lab.tables import Tables
 from lab.use import bisect, session, simulate
 
 JOBS_AT_MOST = 64
@@ -76,14 +77,9 @@ def bisect_command(
     """
     if context.invoked_subcommand is not None:
         return
+    (old, new), (path, pattern) = terms(term or [], term_old, term_new), matrix_and_cell(cell)
+    demand({"--git": git, "--good": good, "--bad": bad}, confidence, false_positives)
     options, rows = settings(), load_tables()
-    old, new = terms(term or [], term_old, term_new)
-    path, pattern = matrix_and_cell(cell)
-    for name, value in (("--git", git), ("--good", good), ("--bad", bad)):
-        if not value:
-            raise UsageError(f"{name} is missing", hint="lab bisect --cell MATRIX:CELL --git REPO --good REV --bad REV")
-    if not 0.5 <= confidence <= 0.9999 or not 0.0 <= false_positives < 0.4:
-        raise UsageError("--confidence must be from 0.5 to 0.9999, --false-positives from 0 to 0.4")
     matrix = read(path, rows)
     request = bisect.Request(
         matrix=path, name=matrix.name, cell=only(expand(matrix), pattern), repository=str(Path(git).absolute()),
@@ -91,6 +87,20 @@ def bisect_command(
         confidence=confidence, false_positives=false_positives, mended=new in FIXED, old=old, new=new,
         paths=tuple(paths or ()), likely=tuple(likely or ()), first_parent=first_parent, resume=resume, accel=accel.value,
     )  # fmt: skip
+    raise typer.Exit(bisected_exit(request, options, rows, as_json=as_json))
+
+
+def demand(needed: dict[str, str], confidence: float, false_positives: float) -> None:
+    """Raise UsageError for an option that is needed and not there, or out of its range."""
+    for name, value in needed.items():
+        if not value:
+            raise UsageError(f"{name} is missing", hint="lab bisect --cell MATRIX:CELL --git REPO --good REV --bad REV")
+    if not 0.5 <= confidence <= 0.9999 or not 0.0 <= false_positives < 0.4:
+        raise UsageError("--confidence must be from 0.5 to 0.9999, --false-positives from 0 to 0.4")
+
+
+def bisected_exit(request: bisect.Request, options: Settings, rows: Tables, *, as_json: bool) -> ExitCode:
+    """Do the bisection with a live view, print what it came to, keep its mail; return the exit code."""
     stop = threading.Event()
     interrupt_once(stop)
     durations = session.history(options).durations
@@ -102,7 +112,7 @@ def bisect_command(
         (done.folder / "culprit.eml").write_bytes(bisected.mail(outcome))
     contract = bisected.document(outcome, folder=folder, exit_code=int(done.exit_code))
     emit(contract, bisected.words(outcome, folder=folder), as_json=as_json)
-    raise typer.Exit(done.exit_code)
+    return done.exit_code
 
 
 def checked(findings: list[str]) -> tuple[str, ...]:
