@@ -11,12 +11,11 @@ import typer
 
 from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, only, settings, shown
 from lab.cli.trials import checked_ids
-from lab.errors import ExitCode, UsageError
+from lab.errors import UsageError
 from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.report import bisected, live
-from lab.settings import Settings, seconds_of
-from lab.tables import Tables
+from lab.settings import seconds_of
 from lab.use import bisect, session, simulate
 
 JOBS_AT_MOST = 64
@@ -27,47 +26,62 @@ app = typer.Typer(
 Run = Annotated[str, typer.Argument(metavar="[RUN]", help="its name under results/; default: the newest bisection")]
 
 
+CellOfMatrix = Annotated[
+    str, typer.Option("--cell", "-c", metavar="MATRIX:CELL", help="a matrix file and one of its cells")
+]
+Git = Annotated[str, typer.Option("--git", metavar="REPO", help="a repository on this machine")]
+Good = Annotated[str, typer.Option("--good", metavar="REV", help="the older end")]
+Bad = Annotated[str, typer.Option("--bad", metavar="REV", help="the newer end")]
+Finding = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--finding",
+        metavar="ID[@FILE]",
+        help="the fault, where it was blamed on if need be (repeatable); default: what the cell expects, or any failure",
+    ),
+]
+Budget = Annotated[str, typer.Option("--budget", metavar="4h", help="how long it may take (s m h d w)")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=JOBS_AT_MOST, help="workers")]
+Confidence = Annotated[float, typer.Option(metavar="C", help="when to stop")]
+FalsePositives = Annotated[float, typer.Option(metavar="F", help="how often a commit without the fault fails")]
+Term = Annotated[
+    list[str] | None,
+    typer.Option("--term", metavar="old=… new=…", help="words for the ends; with new=fixed the fix is looked for"),
+]
+TermOld = Annotated[str, typer.Option("--term-old", metavar="WORD", help="the same, for the older end")]
+TermNew = Annotated[str, typer.Option("--term-new", metavar="WORD", help="the same, for the newer end")]
+Paths = Annotated[
+    list[str] | None, typer.Option("--paths", metavar="PATH", help="only commits that touch it (repeatable)")
+]
+Likely = Annotated[
+    list[str] | None,
+    typer.Option("--likely", metavar="PATH", help="commits that touch it are likelier (repeatable)"),
+]
+FirstParent = Annotated[bool, typer.Option("--first-parent", help="follow only the first parent of merges")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on with the latest bisection of just this")]
+How = Annotated[Accel, typer.Option(help="how guests run; auto: KVM where a guest was seen to run")]
+
+
 @app.callback()
 def bisect_command(
     context: typer.Context,
-    cell: Annotated[
-        str, typer.Option("--cell", "-c", metavar="MATRIX:CELL", help="a matrix file and one of its cells")
-    ] = "",
-    git: Annotated[str, typer.Option("--git", metavar="REPO", help="a repository on this machine")] = "",
-    good: Annotated[str, typer.Option("--good", metavar="REV", help="the older end")] = "",
-    bad: Annotated[str, typer.Option("--bad", metavar="REV", help="the newer end")] = "",
-    finding: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--finding",
-            metavar="ID[@FILE]",
-            help="the fault, where it was blamed on if need be (repeatable); default: what the cell expects, or any failure",
-        ),
-    ] = None,
-    budget: Annotated[str, typer.Option("--budget", metavar="4h", help="how long it may take (s m h d w)")] = "4h",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=JOBS_AT_MOST, help="workers")] = 1,
-    confidence: Annotated[float, typer.Option(metavar="C", help="when to stop")] = 0.98,
-    false_positives: Annotated[
-        float, typer.Option(metavar="F", help="how often a commit without the fault fails")
-    ] = 0.0,
-    term: Annotated[
-        list[str] | None,
-        typer.Option("--term", metavar="old=… new=…", help="words for the ends; with new=fixed the fix is looked for"),
-    ] = None,
-    term_old: Annotated[str, typer.Option("--term-old", metavar="WORD", help="the same, for the older end")] = "",
-    term_new: Annotated[str, typer.Option("--term-new", metavar="WORD", help="the same, for the newer end")] = "",
-    paths: Annotated[
-        list[str] | None, typer.Option("--paths", metavar="PATH", help="only commits that touch it (repeatable)")
-    ] = None,
-    likely: Annotated[
-        list[str] | None,
-        typer.Option("--likely", metavar="PATH", help="commits that touch it are likelier (repeatable)"),
-    ] = None,
-    first_parent: Annotated[
-        bool, typer.Option("--first-parent", help="follow only the first parent of merges")
-    ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the latest bisection of just this")] = False,
-    accel: Annotated[Accel, typer.Option(help="how guests run; auto: KVM where a guest was seen to run")] = Accel.AUTO,
+    cell: CellOfMatrix = "",
+    git: Git = "",
+    good: Good = "",
+    bad: Bad = "",
+    finding: Finding = None,
+    budget: Budget = "4h",
+    jobs: Jobs = 1,
+    confidence: Confidence = 0.98,
+    false_positives: FalsePositives = 0.0,
+    term: Term = None,
+    term_old: TermOld = "",
+    term_new: TermNew = "",
+    paths: Paths = None,
+    likely: Likely = None,
+    first_parent: FirstParent = False,
+    resume: Resume = False,
+    accel: How = Accel.AUTO,
     as_json: AsJson = False,
 ) -> None:
     """Find the commit that brought a fault in, also one that shows itself only sometimes (docs/bisect.md).
@@ -77,9 +91,14 @@ def bisect_command(
     """
     if context.invoked_subcommand is not None:
         return
-    (old, new), (path, pattern) = terms(term or [], term_old, term_new), matrix_and_cell(cell)
-    demand({"--git": git, "--good": good, "--bad": bad}, confidence, false_positives)
-    options, rows = settings(), load_tables()
+    rows = load_tables()
+    old, new = terms(term or [], term_old, term_new)
+    path, pattern = matrix_and_cell(cell)
+    for name, value in (("--git", git), ("--good", good), ("--bad", bad)):
+        if not value:
+            raise UsageError(f"{name} is missing", hint="lab bisect --cell MATRIX:CELL --git REPO --good REV --bad REV")
+    if not 0.5 <= confidence <= 0.9999 or not 0.0 <= false_positives < 0.4:
+        raise UsageError("--confidence must be from 0.5 to 0.9999, --false-positives from 0 to 0.4")
     matrix = read(path, rows)
     request = bisect.Request(
         matrix=path, name=matrix.name, cell=only(expand(matrix), pattern), repository=str(Path(git).absolute()),
@@ -87,20 +106,12 @@ def bisect_command(
         confidence=confidence, false_positives=false_positives, mended=new in FIXED, old=old, new=new,
         paths=tuple(paths or ()), likely=tuple(likely or ()), first_parent=first_parent, resume=resume, accel=accel.value,
     )  # fmt: skip
-    raise typer.Exit(bisected_exit(request, options, rows, as_json=as_json))
+    bisected_by(request, as_json=as_json)
 
 
-def demand(needed: dict[str, str], confidence: float, false_positives: float) -> None:
-    """Raise UsageError for an option that is needed and not there, or out of its range."""
-    for name, value in needed.items():
-        if not value:
-            raise UsageError(f"{name} is missing", hint="lab bisect --cell MATRIX:CELL --git REPO --good REV --bad REV")
-    if not 0.5 <= confidence <= 0.9999 or not 0.0 <= false_positives < 0.4:
-        raise UsageError("--confidence must be from 0.5 to 0.9999, --false-positives from 0 to 0.4")
-
-
-def bisected_exit(request: bisect.Request, options: Settings, rows: Tables, *, as_json: bool) -> ExitCode:
-    """Do the bisection with a live view, print what it came to, keep its mail; return the exit code."""
+def bisected_by(request: bisect.Request, *, as_json: bool) -> None:
+    """Bisect, print what came of it, and exit."""
+    options, rows = settings(), load_tables()
     stop = threading.Event()
     interrupt_once(stop)
     durations = session.history(options).durations
@@ -112,7 +123,7 @@ def bisected_exit(request: bisect.Request, options: Settings, rows: Tables, *, a
         (done.folder / "culprit.eml").write_bytes(bisected.mail(outcome))
     contract = bisected.document(outcome, folder=folder, exit_code=int(done.exit_code))
     emit(contract, bisected.words(outcome, folder=folder), as_json=as_json)
-    return done.exit_code
+    raise typer.Exit(done.exit_code)
 
 
 def checked(findings: list[str]) -> tuple[str, ...]:
