@@ -106,6 +106,8 @@ class _Writer:
         self.folder, self.plan, self.random = folder, plan, random.Random(plan.seed)
         listed = set(git(folder, "ls-tree", "-r", "--name-only", "base", "--", *EDITED).split())
         taken = {*plan.cause, *(plan.breaks or ()), *(plan.unconfigured or ())}
+        rows = git(folder, "ls-tree", "-r", "base", "--", *sorted(taken)).splitlines()
+        self.modes = {row.partition("\t")[2]: row.split()[0] for row in rows}  # scripts stay executable
         self.files = {
             path: git(folder, "show", f"base:{path}") for path in EDITED if path in listed and path not in taken
         }
@@ -187,5 +189,5 @@ class _Writer:
             if text is None:
                 yield f"D {path}\n"
             else:
-                yield f"M 100644 inline {path}\ndata {len(text.encode())}\n{text}\n"
+                yield f"M {self.modes.get(path, '100644')} inline {path}\ndata {len(text.encode())}\n{text}\n"
         yield "\n"
