@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lab.matrix.expand import ID_MAX, AxisValue, hashed, part
+from lab.matrix.axes import AxisValue
+from lab.matrix.expand import ID_MAX, hashed, part
 from lab.model import Cell, Patch
 
 

@@ -14,118 +14,32 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from lab.errors import MatrixError
-from lab.model import Amplify, Boot, Cell, Deadlines, Emulation, Expectation, Lto, Make, Probe, Repeat
+from lab.matrix.axes import (
+    ALWAYS_IN_ID,
+    AXES,
+    BUILT_IN,
+    DECIDING,
+    REQUIRED,
+    AxisValue,
+    Combination,
+    Entry,
+    Matrix,
+    Place,
+)
+from lab.model import Boot, Cell, Expectation, Fragment
 
 CELLS_MAX = 20_000
 MATCHES_MAX = 2_000_000  # combinations times entries of include, exclude and expect: some seconds
 ID_MAX = 80
 PART_MAX = 32
 
-# Every axis, in the order of docs/matrix.md, Cell.axes and the parts of an id.
-AXES = (
-    "arch", "toolchain", "lto", "emulation", "source", "filesystem", "kconfig", "patches", "make", "boot", "repeat",
-    "deadlines", "ccache", "probe", "amplify",
-)  # fmt: skip
-ALWAYS_IN_ID = ("arch", "toolchain", "filesystem")
-DECIDING = (
-    "arch",
-    "toolchain",
-    "lto",
-    "emulation",
-    "source",
-    "patches",
-    "boot",
-)  # whether it can be built and booted at all
-REQUIRED = ("source", "arch", "toolchain", "filesystem", "kconfig")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where in the matrix file something was said, from 1; 0 for what the lab itself supplies. path: the way to it."""
-
-    line: int = 0
-    column: int = 0
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AxisValue:
-    """One value of one axis. Two are the same if their typed values are; text and name are for people.
-
-    value: Source, str (arch, toolchain, filesystem: the row's canonical name), Lto, Emulation, tuple[Fragment, ...],
-    tuple[Patch, ...], Make, Boot or None, Repeat, Deadlines, bool (ccache), Probe, Amplify.
-    """
-
-    axis: str
-    value: Any
-    text: str
-    name: str = ""  # given by the matrix; "" if it gave none
-    place: Place = Place()
-
-    @property
-    def shown(self) -> str:
-        """What people see and what `when` and `exclude` may say."""
-        return self.name or self.text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One entry of include or exclude, or the `when` of an expectation."""
-
-    values: Mapping[str, AxisValue]
-    place: Place = Place()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """One entry of expect."""
-
-    when: Entry
-    expectation: Expectation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix:
-    """What one matrix file says, typed. axes, defaults: in the order of the file; an axis may be in both.
-
-    axes is empty if the file has no `matrix:`. file: as its reader was told, for messages.
-    """
-
-    file: str
-    name: str
-    description: str = ""
-    defaults: Mapping[str, AxisValue]
-    axes: Mapping[str, tuple[AxisValue, ...]]
-    include: tuple[Entry, ...] = ()
-    exclude: tuple[Entry, ...] = ()
-    expect: tuple[Expected, ...] = ()
-    impossible: Mapping[str, str] = field(default_factory=dict)  # asked() of a combination -> why nothing can build it
-
-
-Combination = dict[str, AxisValue]
 Complain = Callable[[Place, str, str], None]
 """Takes a mistake: where, what, and a hint or ""."""
-
-BUILT_IN: Mapping[str, AxisValue] = {
-    value.axis: value
-    for value in (
-        AxisValue(axis="lto", value=Lto.NONE, text="none"),
-        AxisValue(axis="emulation", value=Emulation.NATIVE, text="native"),
-        AxisValue(axis="patches", value=(), text="none"),
-        AxisValue(axis="make", value=Make(), text="default"),
-        AxisValue(axis="boot", value=None, text="off"),
-        AxisValue(axis="repeat", value=Repeat(), text="1"),
-        AxisValue(axis="deadlines", value=Deadlines(), text="default"),
-        AxisValue(axis="ccache", value=True, text="on"),
-        AxisValue(axis="probe", value=Probe.NONE, text="none"),
-        AxisValue(axis="amplify", value=Amplify(), text="none"),
-    )
-}
 
 
 def expand(matrix: Matrix) -> tuple[Cell, ...]:
@@ -147,8 +61,8 @@ def expand(matrix: Matrix) -> tuple[Cell, ...]:
         raise MatrixError(tuple(dict.fromkeys(mistakes)))
     ids = cell_ids(matrix, decided)
     digests: dict[int, str] = {}
-    reasons = [matrix.impossible.get(asked(one, digests), "") for one in decided]
-    return tuple(map(_cell, ids, decided, expectations, reasons))
+    reasons = [matrix.impossible.get(asked(one, digests), "") if matrix.impossible else "" for one in decided]
+    return tuple(map(_Parts().cell, ids, decided, expectations, reasons))
 
 
 def combinations(matrix: Matrix, complain: Complain) -> list[Combination]:
@@ -236,10 +150,10 @@ def _matches(combination: Combination, same: Same) -> bool:
 
 
 def _complain_about_twins(decided: list[Combination], complain: Complain) -> None:
-    seen: dict[str, Combination] = {}
+    seen: dict[tuple[str, ...], Combination] = {}
     digests: dict[int, str] = {}
     for one in decided:
-        twin = seen.setdefault(_identity(one, digests), one)
+        twin = seen.setdefault(_digests(one, AXES, digests), one)
         if twin is not one:
             place = max((value.place for value in one.values()), key=lambda place: (place.line, place.column))
             complain(place, f"the same cell twice: {_described(one)}", "exclude one of them, or give them a difference")
@@ -247,18 +161,27 @@ def _complain_about_twins(decided: list[Combination], complain: Complain) -> Non
 
 def asked(one: Combination, digests: dict[int, str]) -> str:
     """Return the same for combinations that ask the same of images, machines and the kernel. digests: kept by the caller."""
-    return "/".join(_digest(one[axis], digests) for axis in DECIDING)
+    return "/".join(_digests(one, DECIDING, digests))
 
 
 def _described(one: Combination) -> str:
     return " ".join(f"{axis}={one[axis].shown}" for axis in ALWAYS_IN_ID)
 
 
-def _digest(value: AxisValue, digests: dict[int, str]) -> str:
-    """Return a hash of a typed value; equal values have equal ones."""
-    if id(value) not in digests:
-        digests[id(value)] = hashlib.sha256(repr(value.value).encode("utf-8", "surrogatepass")).hexdigest()
-    return digests[id(value)]
+def _digests(one: Combination, axes: tuple[str, ...], digests: dict[int, str]) -> tuple[str, ...]:
+    """Return a hash of each typed value; equal values have equal ones. digests: by id() of the value, kept by the caller.
+
+    The values of a matrix are few and its combinations many: each is hashed once, and found by what costs least.
+    """
+    values = [one[axis] for axis in axes]
+    try:
+        return tuple([digests[id(value)] for value in values])
+    except KeyError:
+        for value in values:
+            if id(value) not in digests:
+                raw = repr(value.value).encode("utf-8", "surrogatepass")
+                digests[id(value)] = hashlib.sha256(raw).hexdigest()
+        return _digests(one, axes, digests)
 
 
 # ---------------------------------------------------------------------------------------------------------- expectations
@@ -307,13 +230,19 @@ def cell_ids(matrix: Matrix, decided: list[Combination]) -> list[str]:
     # what is amplified is told also where a whole file is: its rates are not those of a natural cell
     defaults = {**BUILT_IN, **matrix.defaults, "amplify": BUILT_IN["amplify"]}
     usual = {axis: value.value for axis, value in defaults.items()}
-    ids = [_joined(one, usual) for one in decided]
-    written = [" ".join(one[axis].text for axis in AXES) for one in decided]
-    meant = [_identity(one, digests) for one in decided]
-    ids = [hashed(text, written[index]) if len(text) > ID_MAX else text for index, text in enumerate(ids)]
+    parts: dict[int, str] = {}  # by id() of the value, as many combinations share it
+    ids = [_joined(one, usual, parts) for one in decided]
+
+    def written(index: int) -> str:
+        return " ".join(decided[index][axis].text for axis in AXES)
+
+    def meant(index: int) -> str:
+        return "/".join(_digests(decided[index], AXES, digests))
+
+    ids = [hashed(text, written(index)) if len(text) > ID_MAX else text for index, text in enumerate(ids)]
     for distinction in (written, meant):
         often = Counter(ids)
-        ids = [hashed(text, distinction[index]) if often[text] > 1 else text for index, text in enumerate(ids)]
+        ids = [hashed(text, distinction(index)) if often[text] > 1 else text for index, text in enumerate(ids)]
     return ids
 
 
@@ -323,13 +252,16 @@ def hashed(text: str, distinction: str) -> str:
     return f"{text[: ID_MAX - 9]}-{digest[:8]}"
 
 
-def _identity(one: Combination, digests: dict[int, str]) -> str:
-    return "/".join(_digest(one[axis], digests) for axis in AXES)
-
-
-def _joined(one: Combination, usual: dict[str, Any]) -> str:
-    telling = [axis for axis in AXES if axis in ALWAYS_IN_ID or axis not in usual or one[axis].value != usual[axis]]
-    return "-".join(part(one[axis]) for axis in telling)
+def _joined(one: Combination, usual: dict[str, Any], parts: dict[int, str]) -> str:
+    values = [one[axis] for axis in AXES]
+    try:
+        return "-".join([text for value in values if (text := parts[id(value)])])
+    except KeyError:
+        for value in values:
+            if id(value) not in parts:
+                telling = value.axis in ALWAYS_IN_ID or value.axis not in usual or value.value != usual[value.axis]
+                parts[id(value)] = part(value) if telling else ""
+        return _joined(one, usual, parts)
 
 
 def part(value: AxisValue) -> str:
@@ -351,30 +283,49 @@ def _unnamed(value: AxisValue) -> str:
     return f"{value.axis}-{value.text}"  # a bare "thin" or "off" would not say of what
 
 
-def _cell(cell_id: str, one: Combination, expectation: Expectation | None, impossible: str) -> Cell:
-    boot: Boot | None = one["boot"].value
-    return Cell(
-        id=cell_id,
-        source=one["source"].value,
-        arch=one["arch"].value,
-        toolchain=one["toolchain"].value,
-        lto=one["lto"].value,
-        emulation=one["emulation"].value,
-        filesystem=one["filesystem"].value,
-        kconfig=tuple(fragment.on(one["arch"].value) for fragment in one["kconfig"].value),
-        patches=one["patches"].value,
-        make=one["make"].value,
-        boot=boot,
-        repeat=one["repeat"].value.times,
-        until=one["repeat"].value.until,
-        deadlines=one["deadlines"].value,
-        ccache=one["ccache"].value,
-        expect=expectation,
-        axes=tuple((axis, one[axis].shown) for axis in AXES),
-        impossible=impossible,
-        probe=one["probe"].value,
-        amplify=one["amplify"].value,
-    )
+class _Parts:
+    """Makes cells; what many of them have in common is made once and shared, so that ten thousand fit into little memory."""
+
+    def __init__(self) -> None:
+        self._shown: dict[int, tuple[str, str]] = {}
+        self._fragments: dict[tuple[int, str], tuple[Fragment, ...]] = {}
+
+    def cell(self, cell_id: str, one: Combination, expectation: Expectation | None, impossible: str) -> Cell:
+        """Return the cell of a combination."""
+        boot: Boot | None = one["boot"].value
+        return Cell(
+            id=cell_id,
+            source=one["source"].value,
+            arch=one["arch"].value,
+            toolchain=one["toolchain"].value,
+            lto=one["lto"].value,
+            emulation=one["emulation"].value,
+            filesystem=one["filesystem"].value,
+            kconfig=self._kconfig(one["kconfig"], one["arch"].value),
+            patches=one["patches"].value,
+            make=one["make"].value,
+            boot=boot,
+            repeat=one["repeat"].value.times,
+            until=one["repeat"].value.until,
+            deadlines=one["deadlines"].value,
+            ccache=one["ccache"].value,
+            expect=expectation,
+            axes=tuple([self._axis(one[axis]) for axis in AXES]),
+            impossible=impossible,
+            probe=one["probe"].value,
+            amplify=one["amplify"].value,
+        )
+
+    def _axis(self, value: AxisValue) -> tuple[str, str]:
+        if id(value) not in self._shown:
+            self._shown[id(value)] = (value.axis, value.shown)
+        return self._shown[id(value)]
+
+    def _kconfig(self, value: AxisValue, arch: str) -> tuple[Fragment, ...]:
+        key = (id(value), arch)
+        if key not in self._fragments:
+            self._fragments[key] = tuple(fragment.on(arch) for fragment in value.value)
+        return self._fragments[key]
 
 
 # ------------------------------------------------------------------------------------------------------------------- key

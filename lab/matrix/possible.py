@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import kconfig
-from lab.matrix.expand import Combination, Place, asked
+from lab.matrix.axes import Combination, Place
+from lab.matrix.expand import asked
 from lab.model import DebianSource, DirSource, Emulation, Lto, Patch, Source
 from lab.tables import Arch, Tables
 
@@ -50,12 +51,13 @@ def judged(decided: Sequence[Combination], tables: Tables, unknown: Set[str] = f
     for key, one in zip(keys, decided, strict=True):
         if key not in faults:
             faults[key] = tuple(_faults(one, tables, unknown))
-    served = {
-        (axis, value.place)
+    serving = {
+        id(value): (axis, value)
         for key, one in zip(keys, decided, strict=True)
         if not faults[key]
         for axis, value in one.items()
     }
+    served = {(axis, value.place) for axis, value in serving.values()}
     mistakes: list[tuple[Place, Fault]] = []
     skipped: dict[str, str] = {}
     for key, one in zip(keys, decided, strict=True):

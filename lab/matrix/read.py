@@ -13,7 +13,7 @@ from pathlib import Path
 from lab import yamltext
 from lab.errors import MatrixError
 from lab.matrix import expand, possible
-from lab.matrix.expand import AXES, REQUIRED, AxisValue, Entry, Expected, Matrix, Place
+from lab.matrix.axes import AXES, REQUIRED, AxisValue, Entry, Expected, Matrix, Place
 from lab.matrix.files import Surroundings
 from lab.matrix.repeat import FINDING
 from lab.matrix.values import axis_value

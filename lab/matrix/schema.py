@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from lab.matrix.amplify import LOAD_MAX, NONE, TEXT_MAX, TOOL, TOOLS_MAX
+from lab.matrix.axes import AXES
 from lab.matrix.boot import MEMORY_MIB, PER_BOOT, RETRIES
-from lab.matrix.expand import AXES
 from lab.matrix.files import BASES, LAB
 from lab.matrix.read import ENTRIES_MAX, OUTCOMES
 from lab.matrix.repeat import FIRST_FAILURE, REPEAT_MAX

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab import yamltext
 from lab.matrix import amplify, boot, files, repeat
-from lab.matrix.expand import AxisValue, Place
+from lab.matrix.axes import AxisValue, Place
 from lab.matrix.files import Surroundings
 from lab.model import (
     Deadlines,

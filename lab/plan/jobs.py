@@ -92,15 +92,22 @@ def jobs(
     finished: (cell id, attempt number) that have a result to be reused; shared work that only they needed is left out.
     """
     plan: dict[str, Job] = {}
+    known: dict[object, tuple[str, ...]] = {}  # what a cell needs, by what decides it: few answers for many cells
+    demands: dict[Demand, Demand] = {}
     for cell in cells:
         wanted = [number for number in range(1, max(1, cell.repeat) + 1) if (cell.id, number) not in finished]
         if not wanted:
             continue
-        shared = (*(image_job(name) for name in image_of(cell)), *source_jobs(cell))
-        for job in shared:
-            plan.setdefault(job.key, job)
-        needs = tuple(dict.fromkeys(job.key for job in shared))
+        images = image_of(cell)
+        deciding = (images, cell.source, cell.patches)
+        if deciding not in known:
+            shared = (*(image_job(name) for name in images), *source_jobs(cell))
+            for job in shared:
+                plan.setdefault(job.key, job)
+            known[deciding] = tuple(dict.fromkeys(job.key for job in shared))
+        needs = known[deciding]
         demand = frozen(demand_of(cell))
+        demand = demands.setdefault(demand, demand)
         for number in wanted:
             job = attempt_job(cell, number, needs, demand)
             plan[job.key] = job

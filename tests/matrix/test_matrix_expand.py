@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.errors import MatrixError
-from lab.matrix.expand import AXES, AxisValue, Entry, Matrix, cell_ids, cell_key, combinations, expand
+from lab.matrix.axes import AXES, AxisValue, Entry, Matrix
+from lab.matrix.expand import cell_ids, cell_key, combinations, expand
 from lab.model import Amplify, DebianSource, Fragment, Lto, Make, Patch
 
 SOURCE = AxisValue(axis="source", value=DebianSource(package="linux-source-6.1"), text="linux-source-6.1")
