@@ -385,6 +385,7 @@ class StepResult:
     """What came of one Step. status: exit status, 0 … 255 (-1 if unknown). bytes_free: on the output filesystem, at the end.
 
     dropped: bytes that its log has not. silent_s: seconds since its last word when it ended, None if that was not measured.
+    peak_mib, cpu_s: most memory and all CPU time that the engine told of while it ran, None if it was never asked in time.
     """
 
     name: str
@@ -397,11 +398,22 @@ class StepResult:
     detail: str = ""
     dropped: int = 0
     silent_s: float | None = None
+    peak_mib: int | None = None
+    cpu_s: float | None = None
 
     @property
     def ok(self) -> bool:
         """Whether the step ran to its end and said 0."""
         return self.ending is Ending.EXITED and self.status == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What an attempt of a cell was seen to use at most; 0: not seen. cpu: processors, on average of its busiest step."""
+
+    cpu: float = 0.0
+    memory_mib: int = 0
+    disk_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

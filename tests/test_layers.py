@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matrix.axes": {"errors", "model"},
     "matrix.expand": {"errors", "model", "matrix.axes"},
     "plan": {"errors", "model"},
+    "plan.estimate": {"model", "plan.jobs", "plan.schedule"},
     "plan.pairing": {"model", "plan.statistics"},
     "plan.posterior": {"plan.history"},
     "plan.search": {"plan.history", "plan.posterior"},

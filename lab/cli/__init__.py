@@ -92,6 +92,9 @@ def run_command(
         ),
     ] = None,
     accel: Annotated[Accel, typer.Option(help="how guests run; auto: KVM where a guest was seen to run")] = Accel.AUTO,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="only say how long it would take, by what earlier runs took")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Build, check and boot the cells of a matrix.
@@ -109,6 +112,10 @@ def run_command(
         resume=resume,
         accel=accel.value,
     )
+    if estimate:
+        row = asdict(session.estimated(request, options, rows)) | {"schema_version": document.SCHEMA_VERSION}
+        emit(row, inventory.estimate_text(row, cells=len(request.cells), cores=options.cores), as_json=as_json)
+        raise typer.Exit
     stop = threading.Event()
     interrupt_once(stop)
     terminal = sys.stderr.isatty()

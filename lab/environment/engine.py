@@ -25,6 +25,7 @@ import docker.errors
 import docker.types
 import requests.exceptions
 
+from lab.environment import usage
 from lab.environment.following import Limits, LogReader
 from lab.environment.owner import owner_is_alive, this_process
 from lab.errors import EnvironmentFault
@@ -193,14 +194,15 @@ class Engine:
         """
         began = time.monotonic()
         container = self._create(step, place)
-        ending, status, detail, dropped, silent_s = Ending.ENGINE_LOST, -1, "", 0, None
+        ending, status, detail, dropped, silent_s, used = Ending.ENGINE_LOST, -1, "", 0, None, usage.Usage()
         try:
             stream = self._client.api.attach(container, stdout=True, stderr=True, stream=True)
             with _engine_trouble(f"start the container of step {step.name!r}"):
                 self._client.api.start(container)
             limits = Limits(deadline=began + step.deadline_s, silence_s=step.silence_s, log_bytes=step.log_bytes)
             reader = LogReader(stream, log, on_line, LOST, limits)
-            ours, why = reader.until_end(stop, lambda: self._kill(container))
+            with usage.watched(lambda: self._client.api.stats(container, stream=False, one_shot=True), LOST) as used:
+                ours, why = reader.until_end(stop, lambda: self._kill(container))
             dropped, silent_s = reader.dropped, reader.silent_s
             ending, status, detail = self._ending(container, ours, why)
             with contextlib.suppress(*LOST, AttributeError):
@@ -219,6 +221,8 @@ class Engine:
             detail=detail,
             dropped=dropped,
             silent_s=silent_s,
+            peak_mib=used.peak_mib,
+            cpu_s=used.cpu_s,
         )
 
     def interact(self, step: Step, place: Place, talk: Talk, *, tty: bool) -> int:

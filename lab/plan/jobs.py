@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from lab.model import Cell, DebianSource, DirSource, GitSource, Patch, Source
+from lab.model import AttemptResult, Cell, DebianSource, DirSource, GitSource, Need, Patch, Source
 
 
 class JobKind(StrEnum):
@@ -76,6 +77,10 @@ class Job:
     demand: Demand = ()
 
 
+RESERVE = 1.25  # of what was seen: no two builds are alike
+UNKNOWN_MEMORY_MIB = 1024
+UNKNOWN_DISK_MIB = 1024
+LONG_S = 4.0
 SHARED_DEMAND: Demand = (("cpu", 1), ("network", 1))
 
 
@@ -114,18 +119,45 @@ def jobs(
     return tuple(plan.values())
 
 
-def demand(cell: Cell, *, cpus: int, loop: bool, memory_mib: int = 1024) -> dict[str, int]:
-    """Return what one attempt of a cell holds: cpu, memory_mib, and loop and qemu if it uses them.
+def demand(cell: Cell, *, cpus: int, loop: bool, on_disk: bool = False, measured: Need | None = None) -> dict[str, int]:
+    """Return what one attempt of a cell holds: cpu, memory_mib, disk_mib if its files are on disk, loop and qemu.
 
     cpus: the share of one cell, used unless the cell says `make.jobs`. loop: whether its filesystem is loop-mounted.
-    memory_mib: of the build; a guest's memory counts if it is larger, as the boot comes after the build.
+    measured: what it used before, by which memory and disk are asked for with a reserve; without it they are guessed.
+    A cell that left half of its processors idle makes room for another. One that is repeated, or amplified, does not: how
+    often it fails is in question, and neighbours have a part in that. -j stays what it is.
+    A guest's memory counts if it is larger than the build's, as the boot comes after the build.
     """
-    amounts = {"cpu": cell.make.jobs or cpus, "memory_mib": max(memory_mib, cell.boot.memory_mib if cell.boot else 0)}
+    seen = measured or Need()
+    wide = cell.make.jobs or cpus
+    used = math.ceil(seen.cpu * RESERVE) if seen.cpu else wide
+    alone = cell.repeat > 1 or bool(cell.amplify)
+    memory_mib = math.ceil(seen.memory_mib * RESERVE) or UNKNOWN_MEMORY_MIB
+    amounts = {
+        "cpu": wide if alone or 2 * used > wide else used,
+        "memory_mib": max(memory_mib, cell.boot.memory_mib if cell.boot else 0),
+    }
+    if on_disk:
+        amounts["disk_mib"] = math.ceil(seen.disk_mib * RESERVE) or UNKNOWN_DISK_MIB
     if loop:
         amounts["loop"] = 1
     if cell.boot:
         amounts["qemu"] = 1
     return amounts
+
+
+def need_of(attempts: Iterable[AttemptResult], size_mib: int) -> Need:
+    """Return what a cell's attempts were seen to use at most. size_mib: of the filesystem of their output, 0 if unknown."""
+    steps = [step for attempt in attempts for step in attempt.steps]
+    free_mib = [step.bytes_free >> 20 for step in steps if step.bytes_free is not None]
+    # a short step is asked about once or never, and its processors are then anybody's guess
+    long = [step for step in steps if step.seconds >= LONG_S]
+    cpus = [step.cpu_s / step.seconds for step in long if step.cpu_s is not None]
+    return Need(
+        cpu=round(max(cpus), 2) if cpus and len(cpus) == len(long) else 0.0,
+        memory_mib=max((step.peak_mib or 0 for step in steps), default=0),
+        disk_mib=max(0, size_mib - min(free_mib)) if size_mib and free_mib else 0,
+    )
 
 
 def image_job(name: str) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lab.report.plain import one_line
+from lab.report.plain import duration, one_line
 
 MARKS = {True: "ok", False: "lacks", None: "?"}
 
@@ -55,3 +55,22 @@ def image_rows_text(rows: Iterable[Mapping[str, Any]]) -> str:
         where = " ".join(filter(None, (row["suite"], row["arch"], row["snapshot"])))
         lines.append(f"{row['name']:<{width}}  {row['state']:<9}  {row['key']:<12}  {size}  {where}".rstrip())
     return "\n".join(lines)
+
+
+def estimate_text(row: Mapping[str, Any], *, cells: int, cores: int) -> str:
+    """Return an estimate for people. row: docs/json.md, `lab run --estimate`."""
+    if not row["attempts"]:
+        return "nothing is left to run"
+    lines = [
+        f"about {duration(row['seconds'])}: {row['attempts']} attempts of {cells} cells on {cores} processors; "
+        f"no order takes less than {duration(row['bound_s'])}"
+    ]
+    if row["guessed"] == row["attempts"]:
+        lines.append(
+            f"a mere guess: nothing like it was run before, each attempt is taken for {duration(row['guess_s'])}"
+        )
+    elif row["guessed"]:
+        guess = f"{row['guessed']} of them were never run; each is taken for {duration(row['guess_s'])}"
+        lines.append(f"{guess}, the median of the others")
+    busy = ", ".join(f"{pool} {share:.0%}" for pool, share in row["busy"] if share >= 0.005)
+    return "\n".join([*lines, f"in use: {busy}"])

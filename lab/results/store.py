@@ -33,6 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 from lab.errors import UsageError
 from lab.model import AttemptResult, Cell, Finding, NotApplicable, Result, StepResult
 from lab.results import migrate
+from lab.model import AttemptResult, Cell, Finding, Need, NotApplicable, Result, StepResult
 from lab.results.disk import (
     aside_numbers,
     attempt_folders,
@@ -84,10 +85,11 @@ class Findings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """How long jobs took, by key, and the keys of those that did not end as expected."""
+    """How long jobs took, by key, the keys of those that did not end as expected, and what attempts used, by cell id."""
 
     durations: dict[str, float] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+    needs: dict[str, Need] = field(default_factory=dict)
 
 
 # -------------------------------------------------------------------------------------------------------- the codec
@@ -255,6 +257,11 @@ class Run:
             failed = (set(before.failed) - history.durations.keys()) | set(history.failed)
             durations = before.durations | history.durations
             write(self.folder / "history.json", History(durations=durations, failed=tuple(sorted(failed))))
+        before = read(History, self.folder / "history.json") or History()
+        failed = (set(before.failed) - history.durations.keys()) | set(history.failed)
+        durations = before.durations | history.durations
+        needs = before.needs | history.needs
+        write(self.folder / "history.json", History(durations=durations, failed=tuple(sorted(failed)), needs=needs))
 
 
 def open_run(root: Path, facts: RunFacts, *, fresh: bool = False, shared: bool = False) -> Run:
@@ -386,8 +393,10 @@ def read_history(root: Path, *, runs: int = 5) -> History:
     paths = sorted(root.glob("*/history.json"), key=mtime_ns, reverse=True) if root.is_dir() else []
     durations: dict[str, float] = {}
     failed: set[str] = set()
+    needs: dict[str, Need] = {}
     for path in [path for path in paths if not path.parent.is_symlink()][:runs]:
         history = read(History, path) or History()
         failed |= set(history.failed) - durations.keys()
         durations = history.durations | durations
-    return History(durations=durations, failed=tuple(sorted(failed)))
+        needs = history.needs | needs
+    return History(durations=durations, failed=tuple(sorted(failed)), needs=needs)

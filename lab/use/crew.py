@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from lab.boot.machine import Accel
 from lab.environment import emulation, image, source
@@ -15,14 +16,14 @@ from lab.environment.cache import Holds
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
 from lab.events import CellJudged, JobProgress, Sink
-from lab.model import Amplify, AttemptResult, Cell, Emulation, Result
+from lab.model import Amplify, AttemptResult, Cell, Emulation, Need, Result
 from lab.plan import jobs as plan
 from lab.plan.jobs import AttemptWork, ImageWork, Job, JobKind, PatchedWork, SourceWork
 from lab.plan.schedule import Ended, work_off
 from lab.plan.statistics import enough
 from lab.results import store, verdict
 from lab.settings import Settings
-from lab.tables import Purpose, Tables
+from lab.tables import FilesystemKind, Purpose, Tables
 from lab.use import attempt, doctor
 from lab.use.bench import Bench, Inputs
 from lab.use.obstacles import lacking, obstacles, to_be_looked_at
@@ -38,6 +39,7 @@ class Crew:
     """Does the jobs of some cells. What shared jobs return is kept here for the attempts that need it.
 
     opened: the run that attempts go into; without one there are only shared jobs. accel: see session.Request.
+    needs: what attempts of a cell used before, by cell id.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Crew:
         stop: threading.Event,
         opened: store.Run | None,
         accel: str = "auto",
+        needs: Mapping[str, Need] | None = None,
     ) -> None:
         self._cells, self._settings, self._tables, self._wanted_accel = tuple(cells), settings, tables, accel
         self._engine, self._sink, self._stop, self._run = engine, sink, stop, opened
+        self._needs = needs or {}
         self._images: dict[str, BuiltImage] = {}
         self._trees: dict[str, Tree] = {}
         self._accel: dict[str, Accel] = {}  # by architecture
@@ -73,19 +77,8 @@ class Crew:
         """Return what is left to do. hopeless: ids of cells that are impossible here."""
         for (cell_id, _), result in finished.items():
             self._attempts.setdefault(cell_id, []).append(result)
-        planned = plan.jobs(
-            [cell for cell in self._cells if cell.id not in hopeless],
-            image_of=lambda cell: (
-                *self._images_of(cell),
-                *filter(None, [self._mount_image_of(cell), tools_image_of(cell, self._tables)]),
-            ),
-            demand_of=lambda cell: plan.demand(
-                cell,
-                cpus=self._settings.cores,
-                loop=self._tables.uses_loop(self._tables.filesystem[cell.filesystem]),
-            ),
-            finished=frozenset(finished),
-        )
+        cells = [cell for cell in self._cells if cell.id not in hopeless]
+        planned = planned_jobs(cells, self._settings, self._tables, self._needs, finished)
         ready = self._trees.keys()  # those that were looked at
         return tuple(
             replace(job, needs=tuple(key for key in job.needs if key not in ready))
@@ -190,17 +183,7 @@ class Crew:
         return lambda text: self._sink(JobProgress(at_s=time.time(), key=job.key, step=job.kind.value, detail=text))
 
     def _images_of(self, cell: Cell) -> tuple[str, ...]:
-        """Return the names of the images that build a cell, boot it and run in its guest.
-
-        The matrix reader has checked that they exist.
-        """
-        build = self._tables.toolchain[cell.toolchain].image_for(Emulation(cell.emulation), cell.arch)
-        assert build is not None, f"no image builds {cell.arch} with {cell.toolchain}"
-        if cell.boot is None:
-            return (build,)
-        arch = self._tables.arch[cell.arch]
-        row = arch.machine_named(cell.boot.machine)
-        return (build, row.image, arch.guest) if row else (build,)
+        return images_of(cell, self._tables)
 
     def _mount_image_of(self, cell: Cell) -> str | None:
         return mount_image_of(cell, self._tables, self._settings)
@@ -259,6 +242,37 @@ def prepared(
     return crew.bench(alone), crew.inputs(alone)
 
 
+def planned_jobs(
+    cells: Sequence[Cell], settings: Settings, tables: Tables, needs: Mapping[str, Need], finished: Finished
+) -> tuple[Job, ...]:
+    """Return what is to be done for these cells on this machine. needs: what attempts used before, by cell id."""
+
+    def image_of(cell: Cell) -> tuple[str, ...]:
+        others = (mount_image_of(cell, tables, settings), tools_image_of(cell, tables))
+        return (*images_of(cell, tables), *filter(None, others))
+
+    def demand_of(cell: Cell) -> dict[str, int]:
+        row = tables.filesystem[cell.filesystem]
+        loop, on_disk = tables.uses_loop(row), (tables.base_of(row) or row).kind is not FilesystemKind.TMPFS
+        return plan.demand(cell, cpus=settings.cores, loop=loop, on_disk=on_disk, measured=needs.get(cell.id))
+
+    return plan.jobs(cells, image_of=image_of, demand_of=demand_of, finished=frozenset(finished))
+
+
+def images_of(cell: Cell, tables: Tables) -> tuple[str, ...]:
+    """Return the names of the images that build a cell, boot it and run in its guest.
+
+    The matrix reader has checked that they exist.
+    """
+    build = tables.toolchain[cell.toolchain].image_for(Emulation(cell.emulation), cell.arch)
+    assert build is not None, f"no image builds {cell.arch} with {cell.toolchain}"
+    if cell.boot is None:
+        return (build,)
+    arch = tables.arch[cell.arch]
+    row = arch.machine_named(cell.boot.machine)
+    return (build, row.image, arch.guest) if row else (build,)
+
+
 def mount_image_of(cell: Cell, tables: Tables, settings: Settings) -> str | None:
     """Return the name of the image that makes and mounts a cell's filesystem, None if none is needed.
 
@@ -283,4 +297,12 @@ def pools(settings: Settings) -> dict[str, int]:
         "loop": LOOPS_AT_ONCE,
         "qemu": settings.cores,
         "network": NETWORK_AT_ONCE,
+        "disk_mib": free_mib(settings.cache) * 9 // 10,
     }
+
+
+def free_mib(folder: Path) -> int:
+    """Return what is free on the disk where a folder is, or will be made."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    disk = os.statvfs(there)
+    return disk.f_bavail * disk.f_frsize >> 20

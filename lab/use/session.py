@@ -22,12 +22,13 @@ from lab.model import AttemptResult, Cell, Outcome, Result
 from lab.plan import jobs as plan
 from lab.plan import pairing
 from lab.plan.pairing import Verdict
+from lab.plan.estimate import Estimate, estimate
 from lab.plan.schedule import JobState, work_off
 from lab.results import store, trials, verdict
 from lab.settings import Settings
 from lab.tables import Tables
 from lab.use import contrast, sweep
-from lab.use.crew import Crew, Done, Finished, pools
+from lab.use.crew import Crew, Done, Finished, planned_jobs, pools
 from lab.use.obstacles import obstacles
 
 UNEXPECTED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)  # what goes first next time
@@ -125,6 +126,49 @@ def answer(results: Sequence[Result], findings: tuple[str, ...]) -> ExitCode:
     if Verdict.ERROR in seen or any(not result.attempts and not result.untestable for result in results):
         return ExitCode.LAB_FAULT
     return ExitCode.AS_EXPECTED if seen == {Verdict.SOUND} else ExitCode.UNTESTABLE
+        sweep.dead_work(settings, engine, sink)
+        finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
+        sink(_started(request, opened, finished))
+        hopeless: dict[str, BaseException] = dict(obstacles(request.cells, tables))
+        before = history(settings)
+        crew = Crew(request.cells, settings, tables, engine, sink, stop, opened, request.accel, before.needs)
+        with crew.holds:
+            first, why = crew.look(finished, hopeless)
+            hopeless |= why
+            ended = first | work_off(
+                crew.jobs(finished, hopeless),
+                crew.do,
+                pools=pools(settings),
+                sink=sink,
+                durations=before.durations,
+                failed_before=frozenset(before.failed),
+                stop=stop,
+                wanted=crew.wanted,
+            )
+        results = tuple(_result(cell, finished, ended, hopeless.get(cell.id), opened.folder) for cell in request.cells)
+        _keep(opened, results, ended, tables)
+        for result in results:
+            crew.tell(result)
+        sweep.to_budget(settings, engine, sink)
+        return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
+
+
+def estimated(request: Request, settings: Settings, tables: Tables) -> Estimate:
+    """Return how long `run()` would take with this request, as far as earlier runs tell. Nothing is run or written.
+
+    Images and sources count as they did when they were asked for last: mostly they were there.
+    """
+    before, finished = history(settings), {}
+    name = request.run or (_latest_of(request.name, settings) if request.resume else "")
+    if name:
+        taken_up = store.Run(settings.results / name, facts_of(request.matrix, name, request.cells), -1)
+        made = ((cell.id, attempt) for cell in request.cells for attempt in taken_up.made(cell.id))
+        finished = {(cell, one.number): one for cell, one in made if one.outcome in verdict.JUDGED}
+    hopeless = obstacles(request.cells, tables)
+    cells = [cell for cell in request.cells if cell.id not in hopeless]
+    planned = planned_jobs(cells, settings, tables, before.needs, finished)
+    there, failed = pools(settings), frozenset(before.failed)
+    return estimate(planned, pools=there, durations=before.durations, failed_before=failed)
 
 
 def history(settings: Settings) -> store.History:
@@ -208,9 +252,16 @@ def _result(
     return verdict.cell_result(cell, attempts, error, contrast.differences(attempts, folder) if folder else ())
 
 
-def _keep(opened: store.Run, results: tuple[Result, ...], ended: Done) -> None:
+def _size_mib(cell: Cell, tables: Tables) -> int:
+    row = tables.filesystem[cell.filesystem]
+    return (tables.base_of(row) or row).size_mib
+
+
+def _keep(opened: store.Run, results: tuple[Result, ...], ended: Done, tables: Tables) -> None:
     for result in results:
         opened.keep_result(result)
+    sizes = {cell.id: _size_mib(cell, tables) for cell in opened.facts.cells}
+    needs = {one.cell: plan.need_of(one.attempts, sizes[one.cell]) for one in results if one.attempts}
     durations = {key: end.seconds for key, end in ended.items() if end.state is JobState.DONE}
     unexpected = {result.cell for result in results if result.outcome in UNEXPECTED}
     failed = tuple(
@@ -218,4 +269,4 @@ def _keep(opened: store.Run, results: tuple[Result, ...], ended: Done) -> None:
         for key, end in ended.items()
         if end.state is JobState.FAILED or (end.value is not None and key.split(":")[1] in unexpected)
     )
-    opened.keep_history(store.History(durations=durations, failed=failed))
+    opened.keep_history(store.History(durations=durations, failed=failed, needs=needs))

@@ -141,3 +141,13 @@ def test_no_engine_is_one_clear_error_with_what_was_tried(real):
         connect(dataclasses.replace(real, engine="unix:///nonexistent.sock"))
     assert caught.value.finding == "infra.engine-lost"
     assert "nonexistent.sock" in str(caught.value)
+
+
+def test_what_a_step_used_is_told(run):
+    script = (
+        "data=$(head -c 80000000 /dev/zero | tr '\\0' x); i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); done; sleep 2"
+    )
+    result, _ = run("sh", "-c", script)
+    assert result.ok
+    assert 76 <= result.peak_mib < 1000
+    assert 0 < result.cpu_s <= result.seconds * 2

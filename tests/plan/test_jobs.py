@@ -2,8 +2,26 @@
 
 from dataclasses import replace
 
-from lab.model import Boot, Cell, Deadlines, DebianSource, DirSource, Emulation, Lto, Make, Patch
-from lab.plan.jobs import AttemptWork, JobKind, PatchedWork, demand, jobs, patched_key, source_key
+import pytest
+
+from lab.model import (
+    Amplify,
+    AttemptResult,
+    Boot,
+    Cell,
+    Deadlines,
+    DebianSource,
+    DirSource,
+    Emulation,
+    Ending,
+    Lto,
+    Make,
+    Need,
+    Outcome,
+    Patch,
+    StepResult,
+)
+from lab.plan.jobs import AttemptWork, JobKind, PatchedWork, demand, jobs, need_of, patched_key, source_key
 
 GUARD = Patch(name="guard-removed", text="--- a/x\n+++ b/x\n")
 CELL = Cell(
@@ -92,3 +110,36 @@ def test_a_boot_and_a_loop_mount_take_their_pools():
 
 def test_jobs_can_be_hashed():
     assert len(set(planned(CELL, EXT4))) == 5
+
+
+def test_measured_needs_ask_for_a_reserve_and_never_for_more_processors_than_make_uses():
+    seen = Need(cpu=0.6, memory_mib=4000, disk_mib=1000)
+    assert demand(CELL, cpus=4, loop=False, on_disk=True, measured=seen) == {
+        "cpu": 1, "memory_mib": 5000, "disk_mib": 1250,
+    }  # fmt: skip
+    assert demand(CELL, cpus=4, loop=False, measured=Need(cpu=3.9))["cpu"] == 4
+    assert demand(CELL, cpus=2, loop=False, measured=Need(cpu=1.4))["cpu"] == 2, "two cores would be fought over"
+
+
+@pytest.mark.parametrize("cell", [replace(CELL, repeat=20), replace(CELL, amplify=Amplify(load=2))])
+def test_a_cell_whose_rate_is_in_question_gets_no_neighbours(cell):
+    assert demand(cell, cpus=4, loop=False, measured=Need(cpu=0.5))["cpu"] == 4
+
+
+def step(**facts):
+    return StepResult(name="build", ending=Ending.EXITED, status=0, **facts)
+
+
+def test_a_need_is_the_most_that_was_seen():
+    steps = (
+        step(seconds=10.0, cpu_s=15.0, peak_mib=300, bytes_free=900 << 20),
+        step(seconds=20.0, cpu_s=10.0, peak_mib=800, bytes_free=700 << 20),
+    )
+    made = AttemptResult(number=1, outcome=Outcome.PASS, reason="", findings=(), steps=steps)
+    assert need_of([made], 1000) == Need(cpu=1.5, memory_mib=800, disk_mib=300)
+
+
+def test_what_was_not_seen_is_no_need():
+    made = AttemptResult(number=1, outcome=Outcome.PASS, reason="", findings=(), steps=(step(seconds=60.0),))
+    assert need_of([made], 0) == Need()
+    assert need_of([], 1000) == Need()

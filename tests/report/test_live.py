@@ -131,3 +131,22 @@ def test_many_running_jobs_are_drawn_in_a_few_lines():
         drawing = view.drawing()
     assert len(drawing.plain.splitlines()) == 10
     assert drawing.plain.endswith("… and 92 more")
+
+
+def test_ten_thousand_cells_of_which_hundreds_run_are_still_a_few_lines():
+    stream, clock = io.StringIO(), Clock()
+    names = [f"cell-{number}" for number in range(10_000)]
+    with live(stream, terminal=False, colour=False, clock=clock) as view:
+        view(RunStarted(run="many", cells=tuple(names)))
+        for name in names[:9_000]:
+            view(JobStarted(key=f"attempt:{name}:1", title=name, cell=name))
+            if name not in names[8_600:9_000]:
+                view(JobFinished(key=f"attempt:{name}:1", title=name, cell=name, seconds=10.0))
+                view(CellJudged(cell=name, outcome=Outcome.FAIL if name == "cell-7" else Outcome.PASS, reason=""))
+        drawing = view.drawing().plain.splitlines()
+    assert drawing[0] == "8600 of 10000 cells done, 1 to look at, 400 running, about 35 s left"
+    assert len(drawing) == 10
+    assert drawing[-1].endswith("… and 392 more")
+    assert all(len(line) < 100 for line in drawing)
+    (told,) = [line for line in stream.getvalue().splitlines() if "FAIL" in line]
+    assert told.endswith("FAIL  cell-7  ")
