@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import attempts, bisect, boots, bundles, decoding, faces, groups, indexes, nights, repro, stores, trials
+from lab.cli import attempts, bisect, boots, bundles, decoding, faces, fleet, groups, indexes, nights, repro, stores, trials
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -57,6 +57,7 @@ app.add_typer(stores.stores, name="store")
 app.command("boot")(boots.boot_command)
 app.command("decode")(decoding.decode_command)
 app.command("repro")(repro.repro_command)
+app.command("worker")(fleet.worker_command)
 
 
 Folder = Annotated[
@@ -95,6 +96,8 @@ def run_command(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="only say how long it would take, by what earlier runs took")
     ] = False,
+    on: fleet.On = "",
+    depot: fleet.Depot = "",
     as_json: AsJson = False,
 ) -> None:
     """Build, check and boot the cells of a matrix.
@@ -111,6 +114,7 @@ def run_command(
         run=run,
         resume=resume,
         accel=accel.value,
+        on=fleet.options(on, depot, accel.value),
     )
     if estimate:
         row = asdict(session.estimated(request, options, rows)) | {"schema_version": document.SCHEMA_VERSION}

@@ -35,6 +35,25 @@ Finished = dict[tuple[str, int], AttemptResult]  # by cell id and attempt number
 Done = dict[str, Ended[AttemptResult | None]]  # by job key
 
 
+class Verdicts:
+    """Says each cell's verdict once, from whatever thread."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink, self._told, self._lock = sink, set[str](), threading.Lock()
+
+    def tell(self, result: Result) -> None:
+        """Say it, unless it was said."""
+        with self._lock:
+            if result.cell in self._told:
+                return
+            self._told.add(result.cell)
+        self._sink(
+            CellJudged(
+                at_s=time.time(), cell=result.cell, outcome=result.outcome, reason=result.reason, seconds=result.seconds
+            )
+        )
+
+
 class Crew:
     """Does the jobs of some cells. What shared jobs return is kept here for the attempts that need it.
 
@@ -60,7 +79,7 @@ class Crew:
         self._images: dict[str, BuiltImage] = {}
         self._trees: dict[str, Tree] = {}
         self._accel: dict[str, Accel] = {}  # by architecture
-        self._told: set[str] = set()
+        self._verdicts = Verdicts(sink)
         # of a cell so far, those of an earlier part of the run first
         self._attempts: dict[str, list[AttemptResult]] = {}
         self._lock = threading.Lock()
@@ -169,15 +188,7 @@ class Crew:
 
     def tell(self, result: Result) -> None:
         """Say a cell's verdict, once: when its only attempt ends, or at the end of the run."""
-        with self._lock:
-            if result.cell in self._told:
-                return
-            self._told.add(result.cell)
-        self._sink(
-            CellJudged(
-                at_s=time.time(), cell=result.cell, outcome=result.outcome, reason=result.reason, seconds=result.seconds
-            )
-        )
+        self._verdicts.tell(result)
 
     def _speaker(self, job: Job) -> Callable[[str], None]:
         return lambda text: self._sink(JobProgress(at_s=time.time(), key=job.key, step=job.kind.value, detail=text))

@@ -13,14 +13,17 @@ from lab.model import Cell, DebianSource, Lto, Outcome, Source
 from lab.tables import Tables
 
 
-def obstacles(cells: Sequence[Cell], tables: Tables) -> dict[str, LabError]:
-    """Return what makes cells impossible, or impossible on this machine, by cell id: told before anything is fetched."""
+def obstacles(cells: Sequence[Cell], tables: Tables, *, here: bool = True) -> dict[str, LabError]:
+    """Return what makes cells impossible, or impossible on this machine, by cell id: told before anything is fetched.
+
+    here: whether they are to be run on this machine; what another one can do is asked there.
+    """
     found: dict[str, LabError] = {}
     of_sources: dict[Source, LabError | None] = {}
     for cell in cells:
         if cell.source not in of_sources:
             of_sources[cell.source] = source.obstacle(cell.source)
-        why = _unwanted(cell) or of_sources[cell.source] or _not_on_this_machine(cell, tables)
+        why = _unwanted(cell) or of_sources[cell.source] or (_not_on_this_machine(cell, tables) if here else None)
         if why is not None:
             found[cell.id] = why
     return found

@@ -27,8 +27,9 @@ from lab.plan.schedule import JobState, work_off
 from lab.results import store, trials, verdict
 from lab.settings import Settings
 from lab.tables import Tables
-from lab.use import contrast, sweep
-from lab.use.crew import Crew, Done, Finished, planned_jobs, pools
+from lab.use import contrast, fleet, sweep
+from lab.use.coordinator import Options
+from lab.use.crew import Crew, Done, Finished, Verdicts, planned_jobs, pools
 from lab.use.obstacles import obstacles
 
 UNEXPECTED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)  # what goes first next time
@@ -38,7 +39,7 @@ UNEXPECTED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)  # what goes first nex
 class Request:
     """What is to be run. matrix: the file; name: the matrix' own. run: "" for a new one. resume: the matrix' latest run.
 
-    accel: "tcg", "kvm", or "auto": KVM where a guest was seen to run under it, else TCG.
+    accel: "tcg", "kvm", or "auto": KVM where a guest was seen to run under it, else TCG. on: a fleet, None for this machine.
     """
 
     matrix: Path
@@ -47,6 +48,7 @@ class Request:
     run: str = ""
     resume: bool = False
     accel: str = "auto"
+    on: Options | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,8 @@ class Session:
 
 def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: threading.Event) -> Session:
     """Run the cells and return every verdict. Cells that a run taken up again has judged already are not repeated."""
+    if request.on is not None:
+        return _on_a_fleet(request, request.on, settings, tables, sink, stop)
     with engines.connect(settings) as engine, _open(request, settings) as opened:
         return _worked(opened, request, engine, settings, tables, sink, stop)
 
@@ -150,6 +154,24 @@ def answer(results: Sequence[Result], findings: tuple[str, ...]) -> ExitCode:
         for result in results:
             crew.tell(result)
         sweep.to_budget(settings, engine, sink)
+        return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
+
+
+def _on_a_fleet(
+    request: Request, on: Options, settings: Settings, tables: Tables, sink: Sink, stop: threading.Event
+) -> Session:
+    """Run the cells on other machines. Nothing is prepared or swept here, and no engine is needed."""
+    with _open(request, settings) as opened:
+        finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
+        sink(_started(request, opened, finished))
+        hopeless = obstacles(request.cells, tables, here=False)
+        cells, verdicts = [cell for cell in request.cells if cell.id not in hopeless], Verdicts(sink)
+        before = history(settings)
+        ended = fleet.work_off(cells, on, opened, settings, tables, before, finished, sink, stop, verdicts.tell)
+        results = tuple(_result(cell, finished, ended, hopeless.get(cell.id), opened.folder) for cell in request.cells)
+        _keep(opened, results, ended, tables)
+        for result in results:
+            verdicts.tell(result)
         return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
 
 

@@ -1,0 +1,389 @@
+"""The coordinator of a fleet: sends jobs to workers, hears how they end, and lets others do what came to nothing.
+
+What runs next is decided by the same order as on one machine; where, by lab.plan.placing. dask carries the pieces, knows who is
+there, and tells when one is gone. A job that was with a lost worker, or with one that has trouble of its own, goes to another.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+import queue
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lab.environment import cluster as clusters
+from lab.environment import parcels
+from lab.errors import EnvironmentFault, LabError
+from lab.events import JobFinished, JobStarted, Note, Sink
+from lab.model import AttemptResult, Cell, Outcome, Result
+from lab.plan.jobs import AttemptWork, Demand, Job
+from lab.plan.placing import Books, Wants, Worker, batch_size, clamped, refusal
+from lab.plan.schedule import OVERTAKEN_AT_MOST, Ended, JobState, Order, one_line
+from lab.plan.statistics import enough
+from lab.results import store, verdict
+from lab.use import remote
+from lab.use.crew import Done
+
+LOOK_EVERY_S = 2.0
+PATIENCE_S = 60.0  # for a worker that can do what is left
+LOST_AT_MOST = 3  # workers that a job may lose before it is thought to be the reason
+DELIVERIES = 4
+NO_RESIDENT = "was not started with `lab worker`"
+End = Ended[AttemptResult | None]
+OF_THE_MACHINE = frozenset(
+    f"infra.{name}"
+    for name in (
+        "engine-lost", "disk-full", "read-only", "io-error", "host", "missing-tool", "mount", "image", "filesystem",
+        "network", "binfmt", "worker-lost",
+    )
+)  # fmt: skip
+"""Findings that are a worker's own trouble: another one may do better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a fleet is used. address: dask://HOST:PORT. depot: URL of a store that all reach, "" for none. accel: as locally."""
+
+    address: str
+    depot: str = ""
+    accel: str = "auto"
+    patience_s: float = PATIENCE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is alike for the question where it can run. without: workers that are not to be asked again."""
+
+    wants: Wants
+    demand: Demand
+    without: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class Piece:
+    """Jobs that are with a worker, as one task. since_s: monotonic."""
+
+    worker: str
+    kind: Kind
+    jobs: tuple[Job, ...]
+    since_s: float
+
+
+@dataclass(kw_only=True)
+class Fleet:
+    """The coordinator of one run. Its books are touched by the thread that called work_off() alone."""
+
+    cluster: clusters.Cluster
+    options: Options
+    opened: store.Run
+    sink: Sink
+    stop: threading.Event
+    ours: tuple[str, str]  # hashes of code and image definitions
+    wants: Callable[[Cell], Wants]
+    tell: Callable[[Result], None]
+    durations: Mapping[str, float]
+    books: Books = field(default_factory=Books)
+    refused: dict[str, str] = field(default_factory=dict)
+    ended: Done = field(default_factory=dict)
+    pieces: dict[str, Piece] = field(default_factory=dict)
+    waiting: dict[Kind, list[tuple[tuple[bool, float, int], Job]]] = field(default_factory=dict)
+    overtaken: dict[Kind, int] = field(default_factory=dict)
+    losses: dict[str, int] = field(default_factory=dict)
+    tried: dict[str, frozenset[str]] = field(
+        default_factory=dict
+    )  # by job: workers that had trouble of their own with it
+    made: dict[str, list[AttemptResult]] = field(default_factory=dict)  # by cell
+    delivered: queue.SimpleQueue[tuple[Job, str, End]] = field(default_factory=queue.SimpleQueue)
+    delivering: int = 0
+
+    def work_off(self, jobs: Sequence[Job], failed_before: frozenset[str]) -> Done:
+        """Let the fleet do every job and return how each ended, as lab.plan.schedule.work_off() does."""
+        self.order = Order.of(jobs, self.durations, failed_before)
+        self.by_key = {job.key: job for job in jobs}
+        for job in jobs:
+            self._let_wait(job, frozenset())
+        looked_s, able_s = 0.0, time.monotonic()
+        with ThreadPoolExecutor(DELIVERIES, thread_name_prefix="delivery") as self.porters:
+            while self.waiting or self.pieces or self.delivering:
+                now_s = time.monotonic()
+                if now_s - looked_s >= LOOK_EVERY_S:
+                    self._look()
+                    looked_s = now_s
+                if self.stop.is_set() and not self.delivering:
+                    break
+                if not self.stop.is_set():
+                    self._start_what_fits()
+                if self.pieces or self.delivering or not self.waiting:
+                    able_s = now_s
+                elif now_s - able_s > self.options.patience_s:
+                    self._give_up()
+                self._take_ends()
+        for key in self.pieces:
+            self.cluster.withdraw(key)
+        missed: Done = {key: Ended(key=key, state=JobState.NOT_STARTED) for key in self.by_key if key not in self.ended}
+        return {key: (self.ended | missed)[key] for key in self.by_key}
+
+    # ------------------------------------------------------------------------------------------------------- workers
+
+    def smallest(self) -> int:
+        """Wait for the first workers, and return how many processors the smallest has; 1 if none comes."""
+        until_s = time.monotonic() + self.options.patience_s
+        while True:
+            self._look()
+            if self.books.workers or self.stop.is_set() or time.monotonic() > until_s:
+                return min((worker.pools.get("cpu", 1) for worker in self.books.workers.values()), default=1)
+            self.stop.wait(1.0)
+
+    def _look(self) -> None:
+        """See who has come and who has gone."""
+        there = self.cluster.workers()
+        for name in list(self.books.workers):
+            if name not in there:
+                host = self.books.workers[name].host
+                self.books.leave(name)
+                self._note(f"worker {host} is gone")
+        for key, piece in list(self.pieces.items()):
+            if piece.worker not in there:
+                self._lost(key)
+        new = there - self.books.workers.keys() - self.books.aside.keys() - self.refused.keys()
+        for name, raw in self.cluster.facts(new).items():
+            worker = store.decoded(Worker, raw) if raw else None
+            why = refusal(worker, code=self.ours[0], images=self.ours[1]) if worker else NO_RESIDENT
+            if worker is None or why:
+                self.refused[name] = f"{worker.host if worker else name}: {why}"
+                self._note(f"worker {worker.host if worker else name} is refused: {why}")
+            else:
+                self.books.join(name, worker)
+                self._note(f"worker {worker.host}: {worker.machine}, {worker.pools.get('cpu', 0)} processors")
+
+    def _host(self, name: str) -> str:
+        worker = self.books.workers.get(name)
+        return worker.host if worker else name
+
+    def _note(self, text: str) -> None:
+        self.sink(Note(at_s=time.time(), text=text))
+
+    # --------------------------------------------------------------------------------------------------------- begin
+
+    def _let_wait(self, job: Job, without: frozenset[str]) -> None:
+        assert isinstance(job.payload, AttemptWork), "workers prepare what attempts need"
+        kind = Kind(self.wants(job.payload.cell), job.demand, without)
+        heapq.heappush(self.waiting.setdefault(kind, []), (self.order.ranks[job.key], job))
+
+    def _start_what_fits(self) -> None:
+        while True:
+            passed: list[Kind] = []
+            for kind in sorted(self.waiting, key=lambda kind: self.waiting[kind][0][0]):
+                who = self.waiting[kind][0][1].key
+                worker = self.books.choose(kind.wants, kind.demand, kind.without, who)
+                if worker is None:
+                    passed.append(kind)
+                    if self.overtaken.get(kind, 0) >= OVERTAKEN_AT_MOST:
+                        self.books.reserve(kind.wants, kind.without, who)
+                    continue
+                for other in passed:
+                    self.overtaken[other] = self.overtaken.get(other, 0) + 1
+                self._begin(kind, worker)
+                break
+            else:
+                return
+
+    def _begin(self, kind: Kind, worker: str) -> None:
+        """Send the first jobs of a kind to a worker."""
+        heap = self.waiting[kind]
+        first = heap[0][1]
+        expected_s = self.durations.get(first.key)
+        jobs: list[Job] = []
+        for _ in range(batch_size(expected_s, len(heap), self.books.lanes)):
+            job = heapq.heappop(heap)[1]
+            if self._enough(job):
+                self.ended[job.key] = Ended(key=job.key, state=JobState.NOT_NEEDED)
+            else:
+                jobs.append(job)
+        if not heap:
+            del self.waiting[kind]
+        self.overtaken.pop(kind, None)
+        if not jobs:
+            return
+        key = f"{self.opened.facts.run}:{uuid.uuid4().hex}"
+        there = clamped(kind.demand, self.books.workers[worker].pools)
+        payload = store.encoded(remote.Tasks(tasks=tuple(self._task(job, dict(there)) for job in jobs)))
+        self.books.hold(worker, kind.demand, first.key)
+        self.pieces[key] = Piece(worker=worker, kind=kind, jobs=tuple(jobs), since_s=time.monotonic())
+        for job in jobs:
+            title = f"{job.title} on {self._host(worker)}"
+            self.sink(JobStarted(at_s=time.time(), key=job.key, title=title, cell=job.cell))
+        self.cluster.submit(key, payload, worker, dict(there))
+
+    def _task(self, job: Job, there: dict[str, int]) -> remote.Task:
+        assert isinstance(job.payload, AttemptWork), "workers prepare what attempts need"
+        return remote.Task(
+            run=self.opened.facts.run, key=job.key, cell=job.payload.cell, number=job.payload.number,
+            cpus=max(1, there.get("cpu", 1)), accel=self.options.accel, depot=self.options.depot,
+        )  # fmt: skip
+
+    def _enough(self, job: Job) -> bool:
+        assert isinstance(job.payload, AttemptWork), "workers prepare what attempts need"
+        until = job.payload.cell.until
+        return until is not None and enough(until, self.made.get(job.cell, ()))
+
+    def _give_up(self) -> None:
+        """Let what nobody can do fail, with what each worker lacks."""
+        for kind, heap in list(self.waiting.items()):
+            if self.books.able(kind.wants):
+                continue
+            facts = (*self.books.nobody(kind.wants), *(("refused", why) for why in self.refused.values()))
+            error = EnvironmentFault(
+                "no worker can do it" if facts else "there is no worker", finding="infra.worker-lost", facts=facts[:12],
+                hint=f"lab worker {self.options.address}",
+            )  # fmt: skip
+            del self.waiting[kind]
+            for _, job in heap:
+                self._settle(job, Ended(key=job.key, state=JobState.FAILED, error=error))
+
+    # ----------------------------------------------------------------------------------------------------------- end
+
+    def _take_ends(self) -> None:
+        """Wait a little for what ends, or is delivered, and settle it."""
+        try:
+            end = self.cluster.ends.get(timeout=0.05 if self.delivering else 0.5)
+            while True:
+                self._take(end)
+                end = self.cluster.ends.get_nowait()
+        except queue.Empty:
+            pass
+        while self.delivering:
+            try:
+                job, worker, settled = self.delivered.get_nowait()
+            except queue.Empty:
+                return
+            self.delivering -= 1
+            self._judge_worker(job, worker, settled)
+
+    def _take(self, end: clusters.Ended) -> None:
+        if end.key not in self.pieces:
+            return
+        if end.lost:
+            self._lost(end.key)
+            return
+        piece = self.pieces.pop(end.key)
+        self.cluster.taken(end.key)
+        self.books.give_back(piece.worker, piece.kind.demand)
+        answers: dict[str, tuple[remote.Report, bytes]] = {}
+        for raw, parcel in end.value or ():
+            report = store.decoded(remote.Report, raw)
+            if report is not None:
+                answers[report.key] = (report, parcel)
+        for job in piece.jobs:
+            self.delivering += 1
+            error = end.error or EnvironmentFault("a worker gave no answer", finding="infra.worker-lost")
+            self.porters.submit(self._deliver, job, piece.worker, answers.get(job.key), error)
+
+    def _lost(self, key: str) -> None:
+        """Let what was with a worker that is gone be done by another."""
+        piece = self.pieces.pop(key)
+        self.cluster.withdraw(key)
+        self.books.give_back(piece.worker, piece.kind.demand)
+        for job in piece.jobs:
+            self.losses[job.key] = self.losses.get(job.key, 0) + 1
+            if self.losses[job.key] < LOST_AT_MOST:
+                self._note(f"{job.title} was with a worker that is gone, and goes to another")
+                self._let_wait(job, piece.kind.without)
+                continue
+            error = EnvironmentFault(
+                f"{LOST_AT_MOST} workers were lost while they did this", finding="infra.worker-lost",
+                hint="it may be the reason: look at the memory and disks of the machines",
+            )  # fmt: skip
+            self._settle(job, Ended(key=job.key, state=JobState.FAILED, error=error))
+
+    def _deliver(self, job: Job, worker: str, answer: tuple[remote.Report, bytes] | None, error: BaseException) -> None:
+        """Bring evidence into the run's folder, then the result: in a thread of its own, as it may be large."""
+        if answer is None:
+            self.delivered.put((job, worker, Ended(key=job.key, state=JobState.FAILED, error=error)))
+            return
+        report, parcel = answer
+        end: End
+        if report.result is None:
+            fault = report.fault or remote.fault_of(error)
+            raised, trace = remote.raised_of(fault), fault.trace
+            end = Ended(key=job.key, state=JobState.FAILED, error=raised, traceback=trace, seconds=report.seconds)
+        else:
+            result = replace(report.result, facts={**report.result.facts, "worker": self._host(worker)})
+            end = Ended(key=job.key, state=JobState.DONE, value=result, seconds=report.seconds)
+            try:
+                keep(self.opened, job.cell, report, parcel, result, self.options.depot)
+            except Exception as raised_here:  # our disk, or the store between us: not the worker's trouble
+                end = Ended(key=job.key, state=JobState.FAILED, error=raised_here)
+                worker = ""
+        self.delivered.put((job, worker, end))
+
+    def _judge_worker(self, job: Job, worker: str, end: End) -> None:
+        """Settle a job, unless its worker's own trouble brought it to nothing and there is another to ask."""
+        trouble = trouble_of(end) if worker else ""
+        if not trouble:
+            self.books.did_well(worker)
+            self._settle(job, end)
+            return
+        host = self._host(worker)
+        if self.books.had_trouble(worker, trouble):
+            self._note(f"worker {host} is set aside: {self.books.aside[worker]}")
+        assert isinstance(job.payload, AttemptWork), "workers prepare what attempts need"
+        tried = frozenset({worker, *self.tried.get(job.key, ())})
+        others = self.books.able(self.wants(job.payload.cell), tried)
+        if others and len(tried) < LOST_AT_MOST and not self.stop.is_set():
+            self.tried[job.key] = tried
+            self._note(f"{job.title} came to nothing on {host} ({trouble}), and goes to another")
+            self._let_wait(job, tried)
+            return
+        self._settle(job, end)
+
+    def _settle(self, job: Job, end: End) -> None:
+        self.ended[job.key] = end
+        error = "" if end.error is None else one_line(end.error)
+        self.sink(
+            JobFinished(at_s=time.time(), key=job.key, title=job.title, cell=job.cell, error=error, seconds=end.seconds)
+        )
+        if end.value is None:
+            return
+        self.made.setdefault(job.cell, []).append(end.value)
+        assert isinstance(job.payload, AttemptWork), "workers prepare what attempts need"
+        if job.payload.cell.repeat == 1:
+            self.tell(verdict.cell_result(job.payload.cell, (end.value,)))
+
+
+def trouble_of(end: End) -> str:
+    """Return what of a worker's own brought an attempt to nothing, "" if nothing did."""
+    if isinstance(end.error, EnvironmentFault):
+        return f"{end.error.finding}: {end.error.message}" if end.error.finding in OF_THE_MACHINE else ""
+    if end.error is not None and not isinstance(end.error, LabError):
+        return one_line(end.error)
+    if end.value is None or end.value.outcome is not Outcome.ERROR:
+        return ""
+    found = (finding for finding in end.value.findings if finding.id in OF_THE_MACHINE)
+    return next((f"{one.id}: {one.message}" for one in found), "")
+
+
+def keep(opened: store.Run, cell: str, report: remote.Report, parcel: bytes, result: AttemptResult, depot: str) -> None:
+    """Let an attempt's folder appear in a run, with what its worker set aside beside it, then its result."""
+    folder = opened.attempt_folder(cell, result.number)
+    if report.sha256:
+        with tempfile.TemporaryDirectory(prefix=".parcel-", dir=opened.folder) as scratch:
+            packed, unpacked = Path(scratch) / "evidence.tar.zst", Path(scratch) / "cell"
+            if report.parcel:
+                parcels.Depot(depot).fetch(report.parcel, packed, report.sha256)
+            with packed.open("rb") if report.parcel else io.BytesIO(parcel) as stream:
+                parcels.unpacked(stream, unpacked)
+            for path in sorted(unpacked.iterdir()):
+                target = folder.with_name(path.name)
+                if path.is_dir() and (target == folder or path.name.startswith(f"{folder.name}.aside-")):
+                    shutil.rmtree(target, ignore_errors=True)
+                    path.replace(target)
+    opened.keep_attempt(cell, result)

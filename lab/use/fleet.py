@@ -1,0 +1,100 @@
+"""`lab run --on dask://…`: attempts are made by the workers of a fleet; what they leave behind comes into the run's folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lab.environment import cluster as clusters
+from lab.events import JobProgress, Note, Sink
+from lab.model import Cell, Emulation, Result
+from lab.plan.jobs import JobKind
+from lab.plan.placing import Wants
+from lab.results import store
+from lab.settings import Settings
+from lab.tables import Tables
+from lab.use import remote
+from lab.use.coordinator import Fleet, Options
+from lab.use.crew import Done, Finished, images_of, planned_jobs, tools_image_of
+
+
+def work_off(
+    cells: Sequence[Cell],
+    options: Options,
+    opened: store.Run,
+    settings: Settings,
+    tables: Tables,
+    before: store.History,
+    finished: Finished,
+    sink: Sink,
+    stop: threading.Event,
+    tell: Callable[[Result], None],
+) -> Done:
+    """Let the fleet make the attempts of these cells that are not finished, and return how each ended, by key.
+
+    -j of a cell that does not say it is the processors of the smallest worker, so that it does not depend on where it runs.
+    before: of earlier runs, for the order and for what jobs hold. tell: is told the verdict on a cell with one attempt.
+    Raises EnvironmentFault if there is no scheduler, UsageError if the address is none.
+    """
+    topic = f"kbuild-lab-{uuid.uuid4().hex}"
+    with clusters.connected(options.address, topic, lambda said: heard(said, sink)) as cluster:
+        fleet = Fleet(
+            cluster=cluster, options=options, opened=opened, sink=sink, stop=stop, tell=tell, durations=before.durations,
+            ours=(remote.code_hash(), remote.images_hash(settings)), wants=lambda cell: wants_of(cell, tables),
+        )  # fmt: skip
+        for (cell_id, _), result in finished.items():
+            fleet.made.setdefault(cell_id, []).append(result)
+        cpus = fleet.smallest()
+        planned = planned_jobs(cells, replace(settings, cores=cpus), tables, before.needs, finished)
+        # images and sources are the workers' own matter: each prepares what it needs, once, under its cache's locks
+        attempts = [replace(job, needs=()) for job in planned if job.kind is JobKind.ATTEMPT]
+        return fleet.work_off(attempts, frozenset(before.failed))
+
+
+def heard(said: dict[str, Any], sink: Sink) -> None:
+    """Tell the live view what a worker said. It comes from another machine, so every part of it is looked at."""
+    progress, note = said.get("progress"), said.get("note")
+    if isinstance(note, str):
+        sink(Note(at_s=time.time(), text=note))
+    if isinstance(progress, dict):
+        fraction = progress.get("fraction")
+        sink(
+            JobProgress(
+                at_s=time.time(), key=str(progress.get("key")), step=str(progress.get("step"))[:60],
+                detail=str(progress.get("detail"))[:200], fraction=fraction if isinstance(fraction, float) else None,
+            )
+        )  # fmt: skip
+
+
+def wants_of(cell: Cell, tables: Tables) -> Wants:
+    """Return what an attempt of a cell takes of a machine."""
+    row = tables.filesystem[cell.filesystem]
+    parts = ["engine", f"filesystem:{row.name}", f"emulation:{cell.arch}/{cell.emulation.value}"]
+    if (base := tables.base_of(row)) is not None:
+        parts.append(f"filesystem:{base.name}")
+    build, *boot = images_of(cell, tables)
+    by_itself = cell.emulation in (Emulation.NATIVE, Emulation.CROSS)
+    images = [*([build] if by_itself else []), *boot[:1], *filter(None, [tools_image_of(cell, tables)])]
+    parts += [f"image:{name}" for name in images]  # a guest's image is unpacked and never run
+    return Wants(parts=tuple(parts), arch=cell.arch, emulates=not by_itself, guest=cell.boot is not None)
+
+
+def serve(address: str, settings: Settings, tables: Tables, sink: Sink, name: str = "") -> None:
+    """Be a worker of a fleet until the scheduler ends it, or the process is interrupted.
+
+    Containers and scratch folders that a killed worker left are swept first, as by every other lab.
+    """
+    called = name or f"{socket.gethostname()}-{os.getpid()}"
+    facts = remote.facts(settings, tables, called)
+    sink(Note(text=f"worker {called}: {facts.machine}, {facts.pools}; runs natively: {', '.join(facts.native)}"))
+    if why := facts.lacks.get("engine"):
+        sink(Note(text=f"this worker will be refused: {why}"))
+    remote.sweep(settings, sink)
+    resident = clusters.Resident(facts=store.encoded(facts), perform=remote.Hand(settings, tables).perform)
+    clusters.serve(address, resident, threads=settings.cores, resources=facts.pools, name=called)
