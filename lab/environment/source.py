@@ -26,6 +26,7 @@ PATCHING = "exact"  # changes when trees are patched in another way: part of the
 UNPACK_DEADLINE_S = 1800.0
 PATCH_DEADLINE_S = 300.0
 _TARGET = re.compile(r"^(?:---|\+\+\+) ([^\t\n]+)", re.M)
+_VERSION_PARTS = (b"VERSION", b"PATCHLEVEL", b"SUBLEVEL", b"EXTRAVERSION")
 _VERSION = re.compile(rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)", re.M)
 
 
@@ -137,14 +138,15 @@ def version_of(tree: Path) -> str:
             found: dict[bytes, bytes] = dict(_VERSION.findall(stream.read(4096)))
     except OSError:
         return ""
-    numbers = [found.get(name, b"").decode() for name in (b"VERSION", b"PATCHLEVEL", b"SUBLEVEL")]
-    return ".".join(filter(None, numbers)) + found.get(b"EXTRAVERSION", b"").decode()
+    told = {name: found.get(name, b"").decode("utf-8", "replace") for name in _VERSION_PARTS}
+    numbers = [told[name] for name in _VERSION_PARTS[:3]]
+    return ".".join(filter(None, numbers)) + told[_VERSION_PARTS[3]]
 
 
 def _folder(source: DirSource) -> Tree:
     path = Path(source.path)
     version = version_of(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 (a name that is too long is none, and no bug)
         raise UsageError(f"no such folder: {source.path!r}", hint="a relative path starts at the matrix' folder")
     if not version:
         raise UsageError(f"not a kernel source tree: {source.path!r}", facts=(("lacks", "Makefile with VERSION"),))
@@ -159,7 +161,7 @@ def _folder(source: DirSource) -> Tree:
 
 def _there(source: TarballSource) -> Path:
     tarball = Path(source.path)
-    if not tarball.is_file():
+    if not os.path.isfile(tarball):  # noqa: PTH113 (as above)
         raise UsageError(f"no such tarball: {source.path!r}", hint="a relative path starts at the matrix' folder")
     return tarball
 

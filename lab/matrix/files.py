@@ -6,6 +6,7 @@ Files are read here, once, within the matrix' folder, and never followed out of 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +127,8 @@ def _kconfig_text(node: Node, written: str, around: Surroundings) -> str | None:
     if "/" in written or "." in written:
         return file_text(node, written, around)
     known = [*BASES, *(LAB + name for name in around.tables.kconfig)]
-    if not (around.folder / written).is_file():
+    # os.path: what the disk cannot even look for (a name of 300 bytes) is simply not there
+    if not os.path.isfile(around.folder / written):  # noqa: PTH113
         around.notes.unknown(node, "kconfig", written, known)
         return None
     return file_text(node, written, around)

@@ -136,3 +136,15 @@ def test_the_distribution_source_is_fetched_by_apt_and_is_a_kernel(linux):
     assert linux.version.startswith("6.1.")
     assert len(linux.sha256) == 64
     assert (linux.path / "scripts/adjust_autoksyms.sh").is_file()
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda path: DirSource(path=path), lambda path: TarballSource(path=path, sha256="0" * 64)]
+)
+def test_a_name_that_no_disk_takes_is_the_users_mistake(kind):
+    assert isinstance(source.obstacle(kind("/tmp/" + "x" * 300)), UsageError)
+
+
+def test_a_version_that_is_no_text_is_no_bug(tmp_path):
+    (tmp_path / "Makefile").write_bytes(b"VERSION = 6\nPATCHLEVEL = 1\nEXTRAVERSION = \xff\xfe\n")
+    assert source.version_of(tmp_path) == "6.1\ufffd\ufffd"
