@@ -1,0 +1,174 @@
+"""Break a run of the real lab at a chosen moment, take it up again, and say what came of it.
+
+Used by tests/faults (a few points) and bench/faults.py (all of them). dockerd itself is never touched here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.environment.engine import LABEL
+
+MATRIX = """
+version: 1
+name: %s
+defaults:
+  source: {debian: linux-source-6.1, suite: bookworm}
+  arch: x86_64
+  toolchain: gcc-12
+  kconfig: [tinyconfig]
+  make: {targets: [lib/ctype.o], jobs: 64}
+matrix:
+  filesystem: [tmpfs, ext4-128]
+"""
+ENDS_WITHIN_S = 900
+
+
+@dataclass(frozen=True)
+class Point:
+    """One fault. kind: of KINDS. at: share of an undisturbed run's time."""
+
+    kind: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """first: exit code of the disturbed run. intact: what was finished before is as it was. left: what nobody took away."""
+
+    point: Point
+    first: int
+    again: int
+    verdicts: tuple[str, ...]
+    intact: bool
+    left: tuple[str, ...]
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        return self.intact and not self.left and self.again == 0
+
+
+class Place:
+    """Where runs of one test are made: a folder of results of its own, and a matrix whose name nobody else has."""
+
+    def __init__(self, folder: Path, name: str, work: Path, engine: object) -> None:
+        self.results, self.name, self.work, self.engine = folder / "results", name, work, engine
+        self.matrix = folder / "matrix.yaml"
+        self.matrix.write_text(textwrap.dedent(MATRIX) % name)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lab", "run", str(self.matrix), "--json", *words],
+            env={**os.environ, "LAB_RESULTS": str(self.results)}, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def containers(self) -> list[str]:
+        found = self.engine._client.api.containers(all=True, filters={"label": LABEL})
+        return [row["Id"] for row in found if self.name in row["Labels"][LABEL]]
+
+    def processes(self, program: str) -> list[int]:
+        """Return the processes of this name that run in our containers."""
+        found = []
+        for container in self.containers():
+            with contextlib.suppress(Exception):  # it may be gone by now
+                top = self.engine._client.api.top(container, "-eo pid,comm")
+                found += [int(row[0]) for row in top["Processes"] if row[1] == program]
+        return found
+
+    def left(self) -> tuple[str, ...]:
+        """Return what is still there of ours."""
+        loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False).stdout
+        places = {"mounts": Path("/proc/self/mountinfo").read_text(), "loop devices": loops}
+        found = [what for what, said in places.items() if f"{self.name}-" in said]
+        found += [f"container {one[:12]}" for one in self.containers()]
+        found += [f"scratch {path.name}" for path in self.work.glob(f"{self.name}-*")]
+        return (*found, *(f"temporary {path.name}" for path in self.results.rglob(".*.tmp")))
+
+    def finished(self) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in self.results.glob("*/*/1/result.json")}
+
+
+def kill_lab(place: Place, child: subprocess.Popen[bytes]) -> None:
+    os.killpg(child.pid, signal.SIGKILL)
+
+
+def kill_make(place: Place, child: subprocess.Popen[bytes]) -> None:
+    for pid in place.processes("make"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_container(place: Place, child: subprocess.Popen[bytes]) -> None:
+    for container in place.containers():
+        with contextlib.suppress(Exception):  # it may be gone by now
+            place.engine._client.api.kill(container, "SIGKILL")
+
+
+def interrupt(place: Place, child: subprocess.Popen[bytes]) -> None:
+    child.send_signal(signal.SIGINT)
+
+
+def interrupt_twice(place: Place, child: subprocess.Popen[bytes]) -> None:
+    child.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+
+
+KINDS: dict[str, Callable[[Place, subprocess.Popen[bytes]], None]] = {
+    "kill lab": kill_lab,
+    "kill make": kill_make,
+    "kill container": kill_container,
+    "SIGINT once": interrupt,
+    "SIGINT twice": interrupt_twice,
+}
+
+
+def points(count: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Point]:
+    """Return so many faults of all kinds in turn, each at a moment of its own, the same for the same seed."""
+    chance = random.Random(seed)
+    return [Point(kind=kinds[number % len(kinds)], at=chance.random()) for number in range(count)]
+
+
+def undisturbed(place: Place) -> tuple[float, tuple[str, ...]]:
+    """Return the seconds and the verdicts of a run that nobody disturbs."""
+    began_s = time.monotonic()
+    child = place.start("--run", f"{place.name}-undisturbed")
+    said, _ = child.communicate(timeout=ENDS_WITHIN_S)
+    return time.monotonic() - began_s, verdicts(said)
+
+
+def verdicts(said: bytes) -> tuple[str, ...]:
+    return tuple(f"{cell['id']} {cell['outcome']}" for cell in json.loads(said)["cells"])
+
+
+def disturbed(place: Place, point: Point, lasting_s: float, number: int) -> Outcome:
+    """Run, break it at the point, take it up again."""
+    run = f"{place.name}-{number}"
+    began_s = time.monotonic()
+    child = place.start("--run", run)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(point.at * lasting_s)
+    before = place.finished()
+    if child.poll() is None:
+        KINDS[point.kind](place, child)
+    child.communicate(timeout=ENDS_WITHIN_S)
+    again = place.start("--run", run)
+    said, _ = again.communicate(timeout=ENDS_WITHIN_S)
+    intact = all(path.is_file() and path.read_bytes() == raw for path, raw in before.items())
+    return Outcome(
+        point=point, first=child.returncode, again=again.returncode, verdicts=verdicts(said), intact=intact,
+        left=place.left(), seconds=round(time.monotonic() - began_s, 1),
+    )  # fmt: skip
