@@ -95,8 +95,10 @@ class History:
 # -------------------------------------------------------------------------------------------------------- the codec
 
 
-def encoded(value: Any) -> bytes:
+def encoded(value: Any, *, indent: int | None = 1) -> bytes:
     """Return a model object, or a mapping of JSON values, as JSON with schema_version.
+
+    indent: None for what no person reads; it is several times as fast.
 
     What comes back from decoded() is equal, as far as JSON can say it: in `data` and `facts` tuples become lists, objects
     that are no JSON their str(), numbers that are not finite None, and half a surrogate pair U+FFFD, anywhere.
@@ -104,9 +106,9 @@ def encoded(value: Any) -> bytes:
     fields = dict(value) if isinstance(value, Mapping) else asdict(value)
     document = {"schema_version": SCHEMA_VERSION, **fields}
     try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1, default=str)
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent, default=str)
     except ValueError:
-        text = json.dumps(finite(document), ensure_ascii=False, allow_nan=False, indent=1, default=str)
+        text = json.dumps(finite(document), ensure_ascii=False, allow_nan=False, indent=indent, default=str)
     return SURROGATE.sub("\ufffd", text).encode() + b"\n"
 
 

@@ -215,13 +215,13 @@ class Fleet:
             return
         key = f"{self.opened.facts.run}:{uuid.uuid4().hex}"
         there = clamped(kind.demand, self.books.workers[worker].pools)
-        payload = store.encoded(remote.Tasks(tasks=tuple(self._task(job, dict(there)) for job in jobs)))
+        tasks = remote.Tasks(tasks=tuple(self._task(job, dict(there)) for job in jobs))
         self.books.hold(worker, kind.demand, first.key)
         self.pieces[key] = Piece(worker=worker, kind=kind, jobs=tuple(jobs), since_s=time.monotonic())
         for job in jobs:
             title = f"{job.title} on {self._host(worker)}"
             self.sink(JobStarted(at_s=time.time(), key=job.key, title=title, cell=job.cell))
-        self.cluster.submit(key, payload, worker, dict(there))
+        self.cluster.submit(key, store.encoded(tasks, indent=None), worker, dict(there))
 
     def _task(self, job: Job, there: dict[str, int]) -> remote.Task:
         assert isinstance(job.payload, AttemptWork), "workers prepare what attempts need"

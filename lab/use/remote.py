@@ -195,7 +195,7 @@ class Hand:
             except (Exception, KeyboardInterrupt) as error:
                 report = replace(report, result=None, fault=fault_of(error))
         report = replace(report, seconds=round(time.monotonic() - began, 3))
-        return store.encoded(report), parcel
+        return store.encoded(report, indent=None), parcel
 
     def _sent(self, task: Task, folder: Path, place: Path) -> tuple[str, str, bytes]:
         """Send evidence on its way; returns its name in the depot, its sha256, and itself if it goes with the answer."""
