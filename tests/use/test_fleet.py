@@ -75,7 +75,7 @@ class Run:
             if sink is not None:
                 sink(event)
 
-        on = Options(address=address, **{"patience_s": 6.0, **options})
+        on = Options(address=address, **{"patience_s": 60.0, **options})
         return session.run(dataclasses.replace(request, on=on), self.settings, self.rows, heard, self.stop)
 
     def notes(self):
