@@ -16,7 +16,21 @@ from typing import Annotated, Any
 import typer
 
 from lab import __version__
-from lab.cli import attempts, bisect, boots, bundles, decoding, faces, fleet, groups, indexes, nights, repro, stores, trials
+from lab.cli import (
+    attempts,
+    bisect,
+    boots,
+    bundles,
+    decoding,
+    faces,
+    fleet,
+    groups,
+    indexes,
+    nights,
+    repro,
+    stores,
+    trials,
+)
 from lab.cli.plumbing import (
     Accel,
     AsJson,

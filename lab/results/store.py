@@ -31,9 +31,8 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from lab.errors import UsageError
-from lab.model import AttemptResult, Cell, Finding, NotApplicable, Result, StepResult
-from lab.results import migrate
 from lab.model import AttemptResult, Cell, Finding, Need, NotApplicable, Result, StepResult
+from lab.results import migrate
 from lab.results.disk import (
     aside_numbers,
     attempt_folders,
@@ -257,13 +256,8 @@ class Run:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a shared run is written by several processes
             before = read(History, self.folder / "history.json") or History()
             failed = (set(before.failed) - history.durations.keys()) | set(history.failed)
-            durations = before.durations | history.durations
-            write(self.folder / "history.json", History(durations=durations, failed=tuple(sorted(failed))))
-        before = read(History, self.folder / "history.json") or History()
-        failed = (set(before.failed) - history.durations.keys()) | set(history.failed)
-        durations = before.durations | history.durations
-        needs = before.needs | history.needs
-        write(self.folder / "history.json", History(durations=durations, failed=tuple(sorted(failed)), needs=needs))
+            durations, needs = before.durations | history.durations, before.needs | history.needs
+            write(self.folder / "history.json", History(durations=durations, failed=tuple(sorted(failed)), needs=needs))
 
 
 def open_run(root: Path, facts: RunFacts, *, fresh: bool = False, shared: bool = False) -> Run:

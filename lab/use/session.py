@@ -21,8 +21,8 @@ from lab.events import RunStarted, Sink
 from lab.model import AttemptResult, Cell, Outcome, Result
 from lab.plan import jobs as plan
 from lab.plan import pairing
-from lab.plan.pairing import Verdict
 from lab.plan.estimate import Estimate, estimate
+from lab.plan.pairing import Verdict
 from lab.plan.schedule import JobState, work_off
 from lab.results import store, trials, verdict
 from lab.settings import Settings
@@ -95,8 +95,8 @@ def _worked(
     finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
     sink(_started(request, opened, finished))
     hopeless: dict[str, BaseException] = dict(obstacles(request.cells, tables))
-    crew = Crew(request.cells, settings, tables, engine, sink, stop, opened, request.accel)
     before = history(settings)
+    crew = Crew(request.cells, settings, tables, engine, sink, stop, opened, request.accel, before.needs)
     with crew.holds:
         first, why = crew.look(finished, hopeless)
         hopeless |= why
@@ -111,7 +111,7 @@ def _worked(
             wanted=crew.wanted,
         )
     results = tuple(_result(cell, finished, ended, hopeless.get(cell.id), opened.folder) for cell in request.cells)
-    _keep(opened, results, ended)
+    _keep(opened, results, ended, tables)
     for result in results:
         crew.tell(result)
     sweep.to_budget(settings, engine, sink)
@@ -130,31 +130,6 @@ def answer(results: Sequence[Result], findings: tuple[str, ...]) -> ExitCode:
     if Verdict.ERROR in seen or any(not result.attempts and not result.untestable for result in results):
         return ExitCode.LAB_FAULT
     return ExitCode.AS_EXPECTED if seen == {Verdict.SOUND} else ExitCode.UNTESTABLE
-        sweep.dead_work(settings, engine, sink)
-        finished = {key: result for key, result in opened.finished().items() if key[0] in {c.id for c in request.cells}}
-        sink(_started(request, opened, finished))
-        hopeless: dict[str, BaseException] = dict(obstacles(request.cells, tables))
-        before = history(settings)
-        crew = Crew(request.cells, settings, tables, engine, sink, stop, opened, request.accel, before.needs)
-        with crew.holds:
-            first, why = crew.look(finished, hopeless)
-            hopeless |= why
-            ended = first | work_off(
-                crew.jobs(finished, hopeless),
-                crew.do,
-                pools=pools(settings),
-                sink=sink,
-                durations=before.durations,
-                failed_before=frozenset(before.failed),
-                stop=stop,
-                wanted=crew.wanted,
-            )
-        results = tuple(_result(cell, finished, ended, hopeless.get(cell.id), opened.folder) for cell in request.cells)
-        _keep(opened, results, ended, tables)
-        for result in results:
-            crew.tell(result)
-        sweep.to_budget(settings, engine, sink)
-        return Session(facts=opened.facts, folder=opened.folder, results=results, interrupted=stop.is_set())
 
 
 def _on_a_fleet(

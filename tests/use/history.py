@@ -91,7 +91,14 @@ def patched(folder: Path, patch: Path) -> dict[str, str | None]:
 def history(folder: Path, plan: Plan) -> Made:
     """Write the commits on top of the branch `base` of a repository; the branch `main` is the last one."""
     writer = _Writer(folder, plan)
-    git(folder, "fast-import", "--quiet", f"--export-marks={folder}/marks", stdin="".join(writer.stream()).encode())
+    git(
+        folder,
+        "fast-import",
+        "--quiet",
+        "--force",
+        f"--export-marks={folder}/marks",
+        stdin="".join(writer.stream()).encode(),
+    )
     marks = dict(line.split() for line in (folder / "marks").read_text().splitlines())
     names = (git(folder, "rev-parse", "base").strip(), *(marks[f":{number}"] for number in range(1, plan.commits + 1)))
     return Made(
