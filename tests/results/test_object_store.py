@@ -39,7 +39,9 @@ def run(tmp_path):
 
 def content(folder):
     return {
-        name: (path.read_bytes(), path.stat().st_mode & 0o100) for name, path in files_of(folder) if name != ".lock"
+        name: (path.read_bytes(), path.stat().st_mode & 0o100)
+        for name, path in files_of(folder)
+        if not name.endswith(".lock")
     }
 
 
