@@ -150,3 +150,16 @@ def test_the_first_finding_of_a_known_log_has_its_file_target_script_and_message
 )
 def test_the_recipes_logs_give_their_fault_and_no_other(name, ids):
     assert {finding.id for finding in build.log_findings(log.read(RECIPES / name), name)} == ids
+
+
+@pytest.mark.parametrize(
+    ("message", "told"), [("can't find static_call_key symbol: __SCK__WARN_trap", True), ("oops", False)]
+)
+def test_a_key_that_objtool_cannot_find_tells_of_a_missing_module_option(message, told):
+    text = (
+        f"fs/autofs/autofs4.o: error: objtool: static_call: {message}\n"
+        "make[5]: *** [/src/scripts/Makefile.build:513: fs/autofs/autofs4.o] Error 255\n"
+    )
+    (found,) = build.log_findings(log.read_text(text), "build.txt")
+    assert found.id == "objtool.error"
+    assert any("--module" in reason for reason in found.because) is told

@@ -20,7 +20,7 @@ CAUSES = {
     "000": {"modpost.undefined", "timestamps.tie"},
     "001": {"timestamps.tie"},
     "002": {"kallsyms.inconsistent"},
-    "003": {"objtool.flags", "boot.oops"},
+    "003": {"objtool.flags", "objtool.error", "boot.oops"},
     "004": {"livepatch.conflict", "modpost.undefined"},
 }
 
