@@ -266,7 +266,6 @@ def _script(cause: ToolError | KlpLine, fault: Fault, file: str) -> Finding:
     )
 
 
-KEYLESS = "can't find static_call_key symbol"
 WITHOUT_MODULE = (
     "objtool looks for the key among the kernel's own unless it is told --module: an object of a module whose call lacks that"
     " option ends so (tools/objtool/check.c, create_static_call_sections())"
@@ -278,7 +277,7 @@ def _objtool(cause: ObjtoolLine, fault: Fault, file: str) -> Finding:
         "message": cause.text, "tool": "objtool", "object": cause.object, "function": cause.function, "offset": cause.offset
     }  # fmt: skip
     title = f"objtool: {without_numbers(cause.message)}"
-    because = (WITHOUT_MODULE,) if KEYLESS in cause.message else ()
+    because = (WITHOUT_MODULE,) if cause.lacks_key else ()
     found = _finding("objtool.error", cause, fault, file, title, cause.text, facts, because=because, kind="objtool")
     return replace(found, function=cause.function, blame=cause.object or found.blame)
 

@@ -18,7 +18,6 @@ from lab.model import Finding, NotApplicable, Severity, Span
 IDS = ("objtool.flags", "objtool.sections", "objtool.warning")
 MAX_NAMED = 50
 MAX_WARNINGS = 100
-_STOPPED = "can't find static_call_key symbol"
 
 
 def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
@@ -271,7 +270,7 @@ def log_findings(log: BuildLog, file: str, told: Set[str] = frozenset()) -> Iter
         if line.object in told or (line.fatal and failed) or line.trace or key in seen or len(seen) >= MAX_WARNINGS:
             continue
         seen.add(key)
-        stopped = _STOPPED in line.message
+        stopped = line.lacks_key
         what = line.message.partition(": ")[2] if line.function and ": " in line.message else line.message
         yield Finding(
             id="objtool.warning",

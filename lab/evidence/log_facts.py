@@ -112,6 +112,11 @@ class ObjtoolLine(Fact):
     offset: int = 0
     trace: bool = False
 
+    @property
+    def lacks_key(self) -> bool:
+        """Whether objtool found no key of a static call, and left the object half-written. Source: tools/objtool/check.c."""
+        return "can't find static_call_key symbol" in self.message
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjtoolCall(Fact):
