@@ -12,6 +12,7 @@ import typer
 from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, only, settings, shown
 from lab.cli.trials import checked_ids
 from lab.errors import UsageError
+from lab.matrix.backports import read as read_backports
 from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.report import bisected, live
@@ -58,6 +59,10 @@ Likely = Annotated[
     typer.Option("--likely", metavar="PATH", help="commits that touch it are likelier (repeatable)"),
 ]
 FirstParent = Annotated[bool, typer.Option("--first-parent", help="follow only the first parent of merges")]
+Backports = Annotated[
+    Path | None,
+    typer.Option("--backports", metavar="FILE", help="a table of patches that make commits testable (docs/bisect.md)"),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="go on with the latest bisection of just this")]
 How = Annotated[Accel, typer.Option(help="how guests run; auto: KVM where a guest was seen to run")]
 
@@ -80,6 +85,7 @@ def bisect_command(
     paths: Paths = None,
     likely: Likely = None,
     first_parent: FirstParent = False,
+    backports: Backports = None,
     resume: Resume = False,
     accel: How = Accel.AUTO,
     as_json: AsJson = False,
@@ -105,6 +111,7 @@ def bisect_command(
         good=good, bad=bad, findings=checked(finding or []), budget_s=seconds_of(budget, "--budget"), jobs=jobs,
         confidence=confidence, false_positives=false_positives, mended=new in FIXED, old=old, new=new,
         paths=tuple(paths or ()), likely=tuple(likely or ()), first_parent=first_parent, resume=resume, accel=accel.value,
+        backports=read_backports(backports, rows) if backports else (),
     )  # fmt: skip
     bisected_by(request, as_json=as_json)
 

@@ -103,6 +103,19 @@ def subject(repository: str, commit: str, settings: Settings) -> str:
         return git.said(where, settings, "read a commit", "show", "-s", "--format=%s", commit, "--").strip()
 
 
+def having(repository: str, revision: str, heads: Sequence[str], settings: Settings) -> frozenset[str]:
+    """Return the commits below the heads (full hashes) that have a revision among their ancestors, and itself.
+
+    Raises UsageError if the repository has no such revision. Source: git-rev-list(1), --ancestry-path.
+    """
+    source = GitSource(repository=repository, rev=revision)
+    with locked(settings, git.clone_name(source)):
+        where = git.clone(source, settings)
+        commit = git.commit_of(source, where, settings)
+        told = _listed(where, settings, "rev-list", "--ancestry-path", *heads, f"^{commit}", "--")
+    return frozenset((commit, *(row[0] for row in told)))
+
+
 def _listed(where: git.Clone, settings: Settings, *words: str) -> list[list[str]]:
     told = git.said(where, settings, "read the history", *words)
     return [line.split() for line in told.splitlines() if line.strip()]

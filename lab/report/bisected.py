@@ -77,9 +77,17 @@ def _lines(outcome: Outcome, folder: str) -> Iterator[str]:
     for one in outcome.tested:
         yield f"  {tested_words(one)}"
     yield f"{outcome.builds} builds and {outcome.tests} tests in {duration(outcome.spent_s)}; of {question.cell}"
+    yield from backport_words(question)
     if question.amplified:
         yield f"amplified ({question.amplified}): these are not natural rates"
     yield folder
+
+
+def backport_words(question: Question) -> Iterator[str]:
+    """Yield a line for each patch that commits are tested with."""
+    for one in question.backports:
+        because = f": {one.because}" if one.because else ""
+        yield f"with {one.patch.name} on {len(one.commits)} of {len(question.commits)} commits{because}"
 
 
 def final_words(outcome: Outcome) -> str:
@@ -145,6 +153,10 @@ def document(outcome: Outcome, *, folder: str, exit_code: int) -> dict[str, Any]
         "good": question.good,
         "bad": question.bad,
         "commits": len(question.commits),
+        "backports": [
+            {"patch": one.patch.name, "commits": len(one.commits), "good": one.good, "because": one.because}
+            for one in question.backports
+        ],
         "rate": round(outcome.rate, 6),
         "good_end": tested(outcome.good_end),
         "bad_end": tested(outcome.bad_end),
@@ -191,6 +203,9 @@ def _mail_lines(outcome: Outcome, what: str) -> Iterator[str]:
     for one in outcome.tested[:TOLD_AT_MOST]:
         yield f"  {tested_words(one)}"
     yield ""
+    for line in backport_words(question):
+        yield from _wrapped(f"Built {line}")
+        yield ""
     if question.amplified:
         yield from _wrapped(f"Races were made likelier for this ({question.amplified}): these are not natural rates.")
         yield ""

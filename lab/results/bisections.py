@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.model import Patch
 from lab.results import journal, store
 
 NAME = "bisection.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backported:
+    """A patch without which some commits cannot be tested. commits: their numbers. good: the good end needs it, too."""
+
+    patch: Patch
+    commits: tuple[int, ...]
+    good: bool = False
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +28,7 @@ class Question:
     cell: id. findings: ids that are the fault; none: any failure. good, bad: full commits. mended: the commit that took the
     fault away is looked for. old, new: what the ends are called. commits: parents before children; parents: their numbers;
     likely: numbers of those that are likelier, by what they touch. boots: a test is a boot of a kernel that is built once.
+    backports: in the order in which they are applied.
     """
 
     cell: str
@@ -34,6 +46,14 @@ class Question:
     false_positives: float = 0.0
     boots: bool = False
     amplified: str = ""
+    backports: tuple[Backported, ...] = ()
+
+    def patches_at(self, commit: str) -> tuple[Patch, ...]:
+        """Return the back-ports that a commit of this bisection, or its good end, is tested with."""
+        if commit == self.good:
+            return tuple(one.patch for one in self.backports if one.good)
+        number = self.commits.index(commit)
+        return tuple(one.patch for one in self.backports if number in one.commits)
 
 
 def write(folder: Path, question: Question) -> None:

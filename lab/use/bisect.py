@@ -17,6 +17,7 @@ from lab.environment import engine as engines
 from lab.environment import revisions
 from lab.errors import ExitCode, UsageError
 from lab.events import Note, RunStarted, Sink
+from lab.matrix.backports import Backport
 from lab.model import Cell
 from lab.plan import pairing, search, simulate
 from lab.plan.bisection import OUTSIDE, REVERTED, Phase
@@ -24,7 +25,7 @@ from lab.plan.search import Costs, Ending
 from lab.plan.simulate import Scene
 from lab.report import bisected
 from lab.results import bisections, journal, store
-from lab.results.bisections import Question
+from lab.results.bisections import Backported, Question
 from lab.settings import Settings
 from lab.tables import Tables
 from lab.use import session, sweep
@@ -43,7 +44,7 @@ EXIT_CODES = {Ending.CULPRIT: ExitCode.AS_EXPECTED}
 class Request:
     """What is looked for. matrix: the file; name: the matrix' own. findings: none: what the cell is expected to find, else any
     failure. budget_s: of the clock. old, new: what the ends are called; mended: the fix is looked for. paths, likely,
-    first_parent: see environment.revisions. run: of an earlier call that is taken up; resume: the latest that asks just this.
+    first_parent: see environment.revisions. backports: rows of a table. resume: the latest that asks just this is taken up.
     """
 
     matrix: Path
@@ -63,6 +64,7 @@ class Request:
     paths: tuple[str, ...] = ()
     likely: tuple[str, ...] = ()
     first_parent: bool = False
+    backports: tuple[Backport, ...] = ()
     resume: bool = False
     accel: str = "auto"
 
@@ -103,6 +105,8 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
         hunt = Hunt(question, opened.folder, rules_of(question, ASSUMED, reverts=True), tell)
         sink(RunStarted(at_s=time.time(), run=opened.facts.run, cells=(request.cell.id,)))
         tell(f"{len(question.commits)} commits between {question.good[:12]} and {question.bad[:12]}")
+        for line in bisected.backport_words(question):
+            tell(line)
         judge = CellJudge(request.cell, question, request.accel, settings, tables, engine, sink, stop, opened)
         finished = hunt.pursue(_previewed(judge, hunt, request), stop, workers=request.jobs, budget_s=request.budget_s)
         sweep.to_budget(settings, engine, sink)
@@ -137,7 +141,27 @@ def asked(request: Request, settings: Settings) -> Question:
         false_positives=request.false_positives,
         boots=boots(request.cell, findings),
         amplified=request.cell.amplify.words(),
+        backports=tuple(needed_at(row, request.repository, found, settings) for row in request.backports),
     )
+
+
+def needed_at(row: Backport, repository: str, found: revisions.Range, settings: Settings) -> Backported:
+    """Return a back-port with the commits that need it. Raises UsageError, with its place, for a revision that is not there."""
+
+    def having(revision: str) -> frozenset[str]:
+        try:
+            return revisions.having(repository, revision, (found.good, found.bad), settings)
+        except UsageError as error:
+            raise UsageError(f"{row.place}: {error.message}", facts=error.facts, hint=error.hint) from error
+
+    since = having(row.since) if row.since else None
+    until = having(row.until) if row.until else frozenset()
+
+    def needs(name: str) -> bool:
+        return (since is None or name in since) and name not in until
+
+    numbers = tuple(number for number, commit in enumerate(found.commits) if needs(commit.name))
+    return Backported(patch=row.patch, commits=numbers, good=needs(found.good), because=row.because)
 
 
 def boots(cell: Cell, findings: tuple[str, ...]) -> bool:

@@ -46,13 +46,23 @@ def verdict_of(result: AttemptResult, findings: tuple[str, ...]) -> Verdict:
     return said if blamed & set(findings) else Verdict.OTHER
 
 
-def cell_at(cell: Cell, repository: str, commit: str, patches: tuple[Patch, ...] = (), name: str = "") -> Cell:
-    """Return the cell at a commit, to be executed once at a time; nothing is expected of it."""
+def cell_at(
+    cell: Cell,
+    repository: str,
+    commit: str,
+    backports: tuple[Patch, ...] = (),
+    name: str = "",
+    last: tuple[Patch, ...] = (),
+) -> Cell:
+    """Return the cell at a commit, to be executed once at a time; nothing is expected of it.
+
+    Back-ports come first: they bring an old commit nearer to what the cell's own patches were written for.
+    """
     return replace(
         cell,
         id=f"{name or commit[:12]}-{cell.id}"[:80],
         source=GitSource(repository=repository, rev=commit),
-        patches=(*cell.patches, *patches),
+        patches=(*backports, *cell.patches, *last),
         repeat=1,
         until=None,
         expect=None,
@@ -104,12 +114,13 @@ class CellJudge:
     def _cell(self, place: str) -> Cell:
         question, name = self.question, place.removeprefix(REVERT)
         if place == name:
-            return cell_at(self.cell, question.repository, name)
+            return cell_at(self.cell, question.repository, name, question.patches_at(name))
         text = revisions.reverse_patch(question.repository, name, self.settings)
         if not text:
             raise Untestable("a merge, or a commit with binary files, is not reverted")
         patch = Patch(name=f"revert-{name[:12]}", text=text)
-        return cell_at(self.cell, question.repository, question.bad, (patch,), patch.name)
+        needed = question.patches_at(question.bad)
+        return cell_at(self.cell, question.repository, question.bad, needed, patch.name, last=(patch,))
 
     def _executed(self, crew: Crew, cell: Cell, number: int) -> AttemptResult | None:
         job = plan.attempt_job(cell, number, (), ())

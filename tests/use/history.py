@@ -34,7 +34,7 @@ class Plan:
     """What history is made. culprit: number of the commit, from 1, that brings `cause` in: path -> text, None: removed.
 
     breaks: path -> text while a commit cannot be built; unconfigured: the same where it cannot be configured. Each is mended
-    some commits later.
+    some commits later. hidden: first and last commit of a stretch around the culprit that `breaks` breaks as well.
     """
 
     commits: int = 220
@@ -43,6 +43,7 @@ class Plan:
     cause: Mapping[str, str | None]
     breaks: Mapping[str, str] | None = None
     unconfigured: Mapping[str, str] | None = None
+    hidden: tuple[int, int] = (0, 0)
     seed: int = 1
 
 
@@ -154,6 +155,8 @@ class _Writer:
 
     def _stretch(self, number: int) -> Mapping[str, str] | None:
         """Return what is broken at a commit: every 25 commits for two, in turn not to be built and not to be configured."""
+        if self.plan.hidden[0] <= number <= self.plan.hidden[1]:
+            return self.plan.breaks
         if abs(number - self.plan.culprit) < 3 or number < 10 or number > self.plan.commits - 5:
             return None
         kind = (self.plan.breaks, self.plan.unconfigured)[number // 25 % 2]

@@ -1,5 +1,6 @@
 """`lab bisect` and `git bisect run lab run` on a history of a real kernel source: containers, kbuild, a compiler."""
 
+import difflib
 import json
 import os
 import signal
@@ -128,6 +129,23 @@ def test_a_fault_that_fails_sometimes_is_found_by_two_workers(base, lab, tmp_pat
     assert status == 0, told + said
     contract = json.loads(told)
     assert [one["commit"] for one in contract["culprits"]] == [made.culprit], told
+
+
+def test_a_culprit_among_commits_that_cannot_be_built_is_found_with_a_back_port(base, lab, tmp_path):
+    made = planned(base, sure(base), no_make(base), commits=60, merges=3, culprit=33, hidden=(24, 42))
+    broken, whole = (history.git(made.folder, "show", f"{rev}:lib/Makefile") for rev in (made.names[30], "base"))
+    diff = difflib.unified_diff(broken.splitlines(True), whole.splitlines(True), "a/lib/Makefile", "b/lib/Makefile")
+    (tmp_path / "not-now.patch").write_text("".join(diff))
+    table = tmp_path / "backports.yaml"
+    row = f"{{patch: not-now.patch, since: {made.names[24]}, until: '{made.names[43]}', because: make ends at once}}"
+    table.write_text(f"version: 1\nbackports: [{row}]\n")
+    words = asked(tmp_path, made, "--finding", "build.compiler", "--confidence", "0.95")
+    status, told, said = lab(*words, "--backports", str(table))
+    assert status == 0, told + said
+    contract = json.loads(told)
+    assert [one["commit"] for one in contract["culprits"]] == [made.culprit]
+    assert contract["backports"] == [{"patch": "not-now", "commits": 19, "good": False, "because": "make ends at once"}]
+    assert not [one for one in contract["tested"] if one["skipped"] and one["commit"] in made.names[24:43]]
 
 
 def test_git_bisect_run_takes_lab_run(base, lab, tmp_path, repository):
