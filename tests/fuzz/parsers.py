@@ -24,10 +24,11 @@ from lab.boot.initramfs import Entry  # noqa: E402
 from lab.environment import parcels  # noqa: E402
 from lab.errors import LabError  # noqa: E402
 from lab.evidence import commands, deb, elf, exports, kallsyms, modules, mtimes, positions, qmp  # noqa: E402
+from lab.matrix import backports  # noqa: E402
 from lab.matrix.read import read_text  # noqa: E402
 from lab.model import AttemptResult, Cell  # noqa: E402
 from lab.repro import extract, picks  # noqa: E402
-from lab.results import store  # noqa: E402
+from lab.results import known, store  # noqa: E402
 from lab.use import check, remote  # noqa: E402
 
 WORDS = (
@@ -93,6 +94,18 @@ GREETING = b"""{"QMP": {"version": {"qemu": {"major": 7}}}}
 {"event": "RESET"}
 """
 RESULT = b"""{"schema_version": 1, "number": 1, "outcome": "PASS", "reason": "", "findings": []}"""
+
+
+BACKPORTS = b"""version: 1
+backports:
+  - {patch: input, since: v5.4, until: 1d489151e9f9, because: "old tools"}
+  - patch: p.patch
+"""
+KNOWN = b"""version: 1
+issues:
+  - {name: a, finding: timestamps.tie, blame: "drivers/*", until: 2027-01-31, links: [x], cells: ["*"]}
+  - {name: b, signature: 0123456789ab}
+"""
 
 
 def config(path: Path) -> None:
@@ -173,6 +186,8 @@ def unreadable() -> tuple[type[BaseException], ...]:
 
 PARSERS = (
     Parser("matrix", matrix, lambda: fixtures("matrix/*.yaml")),
+    Parser("backports", lambda path: backports.read(path, ROWS[0]), lambda: iter([BACKPORTS])),
+    Parser("known", lambda path: known.read(path.read_bytes(), "k.yaml"), lambda: iter([KNOWN])),
     Parser("build-log", log("build"), lambda: fixtures("build/*.txt", "build/variants/*.txt")),
     Parser("console", log("console"), lambda: fixtures("console/*.txt")),
     Parser("cmd", command, lambda: kept("cmd")),
