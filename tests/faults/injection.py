@@ -1,6 +1,7 @@
 """Break a run of the real lab at a chosen moment, take it up again, and say what came of it.
 
-Used by tests/faults (a few points) and bench/faults.py (all of them). dockerd itself is never touched here.
+Used by tests/faults (a few points) and bench/faults.py (all of them). The engine itself is restarted only where somebody asks
+for that kind: it may serve others as well.
 """
 
 from __future__ import annotations
@@ -129,6 +130,19 @@ def interrupt_twice(place: Place, child: subprocess.Popen[bytes]) -> None:
     child.send_signal(signal.SIGINT)
 
 
+def restart_engine(place: Place, child: subprocess.Popen[bytes]) -> None:
+    """Stop dockerd as an upgrade does, and start it again: by systemd, or as `lab doctor --fix` does where there is none."""
+    if subprocess.run(["systemctl", "-q", "is-active", "docker"], capture_output=True, check=False).returncode == 0:
+        subprocess.run(["systemctl", "restart", "docker"], check=True)
+        return
+    pid = int(Path("/run/docker.pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + 60
+    while Path("/proc", str(pid)).exists() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    subprocess.run([sys.executable, "-m", "lab", "doctor", "--fix", "--quiet"], stdout=subprocess.DEVNULL, check=True)
+
+
 KINDS: dict[str, Callable[[Place, subprocess.Popen[bytes]], None]] = {
     "kill lab": kill_lab,
     "kill make": kill_make,
@@ -136,6 +150,7 @@ KINDS: dict[str, Callable[[Place, subprocess.Popen[bytes]], None]] = {
     "SIGINT once": interrupt,
     "SIGINT twice": interrupt_twice,
 }
+ON_DEMAND = {"restart engine": restart_engine}
 
 
 def points(count: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Point]:
@@ -165,7 +180,7 @@ def disturbed(place: Place, point: Point, lasting_s: float, number: int) -> Outc
         child.wait(point.at * lasting_s)
     before = place.finished()
     if child.poll() is None:
-        KINDS[point.kind](place, child)
+        (KINDS | ON_DEMAND)[point.kind](place, child)
     child.communicate(timeout=ENDS_WITHIN_S)
     again = place.start("--run", run)
     said, _ = again.communicate(timeout=ENDS_WITHIN_S)
