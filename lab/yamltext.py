@@ -318,6 +318,22 @@ def items(node: Node, what: str, notes: Notes) -> tuple[Node, ...] | None:
     return None
 
 
+def rows(root: Node, what: str, key: str, notes: Notes, *, at_most: int) -> tuple[Node, ...]:
+    """Return the items of a file of `version: 1` and one list. what: "file of known issues"; key: what the list is called."""
+    found = entries(root, f"the {what}", ("version", key), notes)
+    if found is None:
+        return ()
+    for one in ("version", key):
+        if one not in found:
+            notes.at(root, f"the {what} lacks '{one}'", known=f"version: 1, {key}: [...]")
+    if "version" in found:
+        whole(found["version"][1], "version", notes, low=1, high=1)
+    nodes = (items(found[key][1], key, notes) if key in found else ()) or ()
+    if len(nodes) > at_most:
+        notes.at(nodes[at_most], f"more than {at_most} {key}")
+    return nodes[:at_most]
+
+
 def text(node: Node, what: str, notes: Notes) -> str | None:
     """Return a text that is not empty and lies on one line."""
     if not isinstance(node, Scalar):

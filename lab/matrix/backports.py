@@ -51,25 +51,10 @@ def read(path: Path, tables: Tables) -> tuple[Backport, ...]:
     text = yamltext.decode(data, notes)
     root = yamltext.parse(text, notes) if text is not None else None
     around = files.Surroundings(tables=tables, folder=path.absolute().parent.resolve(), notes=notes)
-    rows = _rows(root, around) if root is not None else ()
+    told = "table of back-ports"
+    nodes = yamltext.rows(root, told, "backports", notes, at_most=BACKPORTS_AT_MOST) if root is not None else ()
+    rows = [_row(node, around) for node in nodes]
     yamltext.finish(Mistakes, notes)
-    return rows
-
-
-def _rows(root: Node, around: files.Surroundings) -> tuple[Backport, ...]:
-    notes = around.notes
-    found = yamltext.entries(root, "the table of back-ports", ("version", "backports"), notes)
-    if found is None:
-        return ()
-    for key in ("version", "backports"):
-        if key not in found:
-            notes.at(root, f"the table lacks '{key}'", known="version: 1, backports: [...]")
-    if "version" in found:
-        yamltext.whole(found["version"][1], "version", notes, low=1, high=1)
-    nodes = (yamltext.items(found["backports"][1], "backports", notes) if "backports" in found else ()) or ()
-    if len(nodes) > BACKPORTS_AT_MOST:
-        notes.at(nodes[BACKPORTS_AT_MOST], f"more than {BACKPORTS_AT_MOST} back-ports")
-    rows = [_row(node, around) for node in nodes[:BACKPORTS_AT_MOST]]
     return tuple(row for row in rows if row is not None)
 
 

@@ -124,24 +124,13 @@ def read(data: bytes, name: str) -> tuple[KnownIssue, ...]:
 
 
 def _issues(root: Node, notes: Notes) -> tuple[KnownIssue, ...]:
-    found = yamltext.entries(root, "the file of known issues", ("version", "issues"), notes)
-    if found is None:
-        return ()
-    for key in ("version", "issues"):
-        if key not in found:
-            notes.at(root, f"the file lacks '{key}'", known="version: 1, issues: [...]")
-    if "version" in found:
-        yamltext.whole(found["version"][1], "version", notes, low=1, high=1)
-    nodes = yamltext.items(found["issues"][1], "issues", notes) if "issues" in found else ()
     read_in: dict[str, KnownIssue] = {}
-    for node in (nodes or ())[:ISSUES_AT_MOST]:
+    for node in yamltext.rows(root, "file of known issues", "issues", notes, at_most=ISSUES_AT_MOST):
         issue = _issue(node, notes)
         if issue is not None and issue.name in read_in:
             notes.at(node, f"issue {quoted(issue.name)} is there twice", hint=f"first at {read_in[issue.name].place}")
         elif issue is not None:
             read_in[issue.name] = issue
-    if nodes and len(nodes) > ISSUES_AT_MOST:
-        notes.at(nodes[ISSUES_AT_MOST], f"more than {ISSUES_AT_MOST} issues")
     return tuple(read_in.values())
 
 

@@ -49,8 +49,8 @@ def test_rows_are_read_in_order(table):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("version: 1\n", ":1:1: the table lacks 'backports'"),
-        ("backports: []\n", ":1:1: the table lacks 'version'"),
+        ("version: 1\n", ":1:1: the table of back-ports lacks 'backports'"),
+        ("backports: []\n", ":1:1: the table of back-ports lacks 'version'"),
         ("version: 2\nbackports: []\n", ":1:10: version"),
         ("version: 1\nbackports: [{since: v5.4}]\n", ":2:13: back-port lacks 'patch'"),
         ("version: 1\nbackports: [{patch: a.patch, sinse: v5.4}]\n", "did you mean 'since'?"),
@@ -59,7 +59,7 @@ def test_rows_are_read_in_order(table):
         ("version: 1\nbackports: [{patch: notes.txt}]\n", "is no unified diff"),
         ("version: 1\nbackports: [{patch: a.patch, since: --all}]\n", ":2:37: since must be one commit or tag"),
         ("version: 1\nbackports: [{patch: a.patch, until: v1..v2}]\n", ":2:37: until must be one commit or tag"),
-        (f"version: 1\nbackports: [{', '.join(['{patch: a.patch}'] * 201)}]\n", "more than 200 back-ports"),
+        (f"version: 1\nbackports: [{', '.join(['{patch: a.patch}'] * 201)}]\n", "more than 200 backports"),
         ("- nothing\n", "the table of back-ports"),
     ],
 )  # fmt: skip
