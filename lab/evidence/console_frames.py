@@ -28,7 +28,7 @@ DECODED = re.compile(
 ARM_FRAME = re.compile(rf"\s*(?:\[<[0-9a-f]+>\] )?\(?(?P<f>[A-Za-z_][\w.$]*)(?:{OFFSET})?\)? from (?:\[<|\(?\w+\+0x)")
 POINTER = re.compile(
     r"\s*(?:RIP|EIP|IP|pc|PC|epc|NIP|ERA|era|TPC|Krnl PSW|[RE]IP is|PC is|pc is|IAOQ\[0\]|\[?ERET *\]?)(?: at)?\s*:?\s*"
-    r"(?:\[?[0-9a-f]{8,16}\]?:? ?|[0-9a-f]{4}:)*"
+    r"(?:\[?[0-9a-f]{8,16}(?![0-9a-f])\]?:? ?|[0-9a-f]{4}:)*+"  # a number as a whole: parts of it are parted in 2^n ways
     rf"(?:\[<[^>]*>\]\s*)*[(<]?(?P<f>[A-Za-z_][\w.$]*)(?:{OFFSET}| \([\w./+-]+:\d+)"
 )
 USER_MODE = re.compile(r"\s*[RE]?IP: 00(?:33|23|2b|73):")
