@@ -13,7 +13,7 @@ from lab.errors import ExitCode, UsageError
 from lab.model import AttemptResult, Finding, Outcome, Result, Severity, Span
 from lab.results import bisections, journal
 from lab.results.journal import Entry
-from lab.use import session
+from lab.use import bisect, session
 from lab.use.commit import verdict_of
 from tests.use.test_hunt import COSTS, NAMES, QUESTION, Fault, Hunt, rules_of
 
@@ -80,6 +80,13 @@ def test_words_of_the_ends():
     for wrong in ("older=x", "old", "old=a;b"):
         with pytest.raises(UsageError):
             cli.terms([wrong], "", "")
+
+
+@pytest.mark.parametrize("finding", ["timestamps.tie", "objtool.warning", ""])
+def test_what_a_build_on_top_of_another_may_not_show_is_refused(finding):
+    with pytest.raises(UsageError, match="--incremental is not for"):
+        bisect.check_incremental((finding,) if finding else ())
+    bisect.check_incremental(("boot.panic", "kallsyms.inconsistent@vmlinux"))
 
 
 def test_matrix_and_cell():

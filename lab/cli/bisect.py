@@ -63,6 +63,10 @@ Backports = Annotated[
     Path | None,
     typer.Option("--backports", metavar="FILE", help="a table of patches that make commits testable (docs/bisect.md)"),
 ]
+Incremental = Annotated[
+    bool,
+    typer.Option("--incremental", help="while it searches, build each commit on top of the last one (docs/bisect.md)"),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="go on with the latest bisection of just this")]
 How = Annotated[Accel, typer.Option(help="how guests run; auto: KVM where a guest was seen to run")]
 
@@ -86,6 +90,7 @@ def bisect_command(
     likely: Likely = None,
     first_parent: FirstParent = False,
     backports: Backports = None,
+    incremental: Incremental = False,
     resume: Resume = False,
     accel: How = Accel.AUTO,
     as_json: AsJson = False,
@@ -111,7 +116,7 @@ def bisect_command(
         good=good, bad=bad, findings=checked(finding or []), budget_s=seconds_of(budget, "--budget"), jobs=jobs,
         confidence=confidence, false_positives=false_positives, mended=new in FIXED, old=old, new=new,
         paths=tuple(paths or ()), likely=tuple(likely or ()), first_parent=first_parent, resume=resume, accel=accel.value,
-        backports=read_backports(backports, rows) if backports else (),
+        backports=read_backports(backports, rows) if backports else (), incremental=incremental,
     )  # fmt: skip
     bisected_by(request, as_json=as_json)
 

@@ -28,7 +28,7 @@ class Question:
     cell: id. findings: ids that are the fault; none: any failure. good, bad: full commits. mended: the commit that took the
     fault away is looked for. old, new: what the ends are called. commits: parents before children; parents: their numbers;
     likely: numbers of those that are likelier, by what they touch. boots: a test is a boot of a kernel that is built once.
-    backports: in the order in which they are applied.
+    backports: in the order in which they are applied. incremental: while it searches, a worker builds on top of its last build.
     """
 
     cell: str
@@ -47,6 +47,7 @@ class Question:
     boots: bool = False
     amplified: str = ""
     backports: tuple[Backported, ...] = ()
+    incremental: bool = False
 
     def patches_at(self, commit: str) -> tuple[Patch, ...]:
         """Return the back-ports that a commit of this bisection, or its good end, is tested with."""

@@ -147,6 +147,8 @@ class Attempt:
         if self.cell.amplify:
             script = self.bench.settings.data / "bin" / "amplify"
             written["amplify"] = records.amplify_recipe(self.cell, wrappers(self.bench, self.cell), script)
+        if self.inputs.worktree is not None and self.inputs.worktree.built_from:
+            self.facts["built_on"] = self.inputs.worktree.built_from
         self.facts |= {"granularity_ns": granularity.effective_ns, "kernel": self.inputs.tree.version}
         store.write(self.folder / "record.json", written)
         self.record = written
@@ -166,6 +168,8 @@ class Attempt:
         with recorder as recording:
             self.facts["write_order_recorded"] = recording
             built = self._configure(inside, place.out) and self._make(inside, place.out)
+        if built and self.inputs.worktree is not None:
+            self.inputs.worktree.keep(place.out)
         try:
             pack(place.out, self.folder, source=self.inputs.tree.path, writes=order if recording else None)
         except OSError as error:

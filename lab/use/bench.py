@@ -18,6 +18,7 @@ from lab.environment.engine import Engine
 from lab.environment.filesystem import Granularity, Scratch
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
+from lab.environment.worktree import Worktree
 from lab.errors import EnvironmentFault
 from lab.events import Sink
 from lab.model import Amplify, Cell
@@ -45,7 +46,8 @@ class Inputs:
     """What shared jobs prepared for an attempt.
 
     boot, guest: None when the cell is only built. mount: has mkfs and the mount helper, None where neither is needed.
-    tools: has the native programs that stand in for those of `build`, None if none do.
+    tools: has the native programs that stand in for those of `build`, None if none do. worktree: what `tree` lies in if a build
+    goes on from the last one, else None.
     """
 
     tree: Tree
@@ -54,6 +56,7 @@ class Inputs:
     guest: BuiltImage | None = None
     mount: BuiltImage | None = None
     tools: BuiltImage | None = None
+    worktree: Worktree | None = None
 
     @property
     def compiler(self) -> str:
@@ -80,6 +83,8 @@ def laid_out(bench: Bench, name: str, cell: Cell, inputs: Inputs) -> Iterator[tu
         _lay_out_amplify(place, settings, wrappers(bench, cell))
         base = bench.tables.base_of(row)
         with filesystem.mounted(row, place, settings, engine, inputs.helper, base) as granularity:
+            if inputs.worktree is not None:
+                inputs.worktree.seed(place.out)
             yield place, granularity
 
 

@@ -29,7 +29,7 @@ from lab.results.bisections import Backported, Question
 from lab.settings import Settings
 from lab.tables import Tables
 from lab.use import session, sweep
-from lab.use.commit import CellJudge
+from lab.use.commit import CellJudge, worktrees
 from lab.use.hunt import REVERT, Hunt, Judge, Judged, rules_of
 from lab.use.obstacles import obstacles
 
@@ -37,6 +37,8 @@ ASSUMED = Costs(build=600.0, test=60.0)
 PREVIEW_RUNS = 16
 PREVIEW_COMMITS = 4096
 CONFIDENCES = (0.99, 0.98, 0.95, 0.9, 0.8)
+SEEN_AGAIN = ("boot.", "build.", "kallsyms.", "livepatch.", "modpost.", "objtool.error", "objtool.flags")
+"""Findings that every build shows, also one in which little is compiled: they end it, or stand in what was made."""
 EXIT_CODES = {Ending.CULPRIT: ExitCode.AS_EXPECTED}
 
 
@@ -44,7 +46,8 @@ EXIT_CODES = {Ending.CULPRIT: ExitCode.AS_EXPECTED}
 class Request:
     """What is looked for. matrix: the file; name: the matrix' own. findings: none: what the cell is expected to find, else any
     failure. budget_s: of the clock. old, new: what the ends are called; mended: the fix is looked for. paths, likely,
-    first_parent: see environment.revisions. backports: rows of a table. resume: the latest that asks just this is taken up.
+    first_parent: see environment.revisions. backports: rows of a table. incremental: see bisections.Question. resume: the
+    latest bisection that asks just this is taken up.
     """
 
     matrix: Path
@@ -65,6 +68,7 @@ class Request:
     likely: tuple[str, ...] = ()
     first_parent: bool = False
     backports: tuple[Backport, ...] = ()
+    incremental: bool = False
     resume: bool = False
     accel: str = "auto"
 
@@ -95,7 +99,11 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
     for why in obstacles([request.cell], tables).values():
         raise why
     question = asked(request, settings)
-    with engines.connect(settings) as engine, _open(request, question, settings) as opened:
+    with (
+        engines.connect(settings) as engine,
+        _open(request, question, settings) as opened,
+        worktrees(question, opened, request.jobs, settings, engine) as trees,
+    ):
         sweep.dead_work(settings, engine, sink)
         bisections.write(opened.folder, question)
 
@@ -107,7 +115,13 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
         tell(f"{len(question.commits)} commits between {question.good[:12]} and {question.bad[:12]}")
         for line in bisected.backport_words(question):
             tell(line)
-        judge = CellJudge(request.cell, question, request.accel, settings, tables, engine, sink, stop, opened)
+
+        def whole() -> bool:
+            return hunt.standing.phase(hunt.rules) is not Phase.SEARCH
+
+        judge = CellJudge(
+            request.cell, question, request.accel, settings, tables, engine, sink, stop, opened, trees, whole
+        )
         finished = hunt.pursue(_previewed(judge, hunt, request), stop, workers=request.jobs, budget_s=request.budget_s)
         sweep.to_budget(settings, engine, sink)
     commits = hunt.standing.answer(hunt.rules).commits
@@ -121,6 +135,8 @@ def asked(request: Request, settings: Settings) -> Question:
     """Return the question, with the commits it is about. Raises UsageError."""
     expected = request.cell.expect.findings if request.cell.expect else ()
     findings = tuple(dict.fromkeys(request.findings or expected))
+    if request.incremental:
+        check_incremental(findings)
     found = revisions.between(
         request.repository, request.good, request.bad, settings,
         first_parent=request.first_parent, paths=request.paths, likely=request.likely,
@@ -142,7 +158,19 @@ def asked(request: Request, settings: Settings) -> Question:
         boots=boots(request.cell, findings),
         amplified=request.cell.amplify.words(),
         backports=tuple(needed_at(row, request.repository, found, settings) for row in request.backports),
+        incremental=request.incremental,
     )
+
+
+def check_incremental(findings: tuple[str, ...]) -> None:
+    """Raise UsageError if a fault may be silent in a build that goes on from another one."""
+    wrong = [one for one in findings if not one.startswith(SEEN_AGAIN)]
+    if wrong or not findings:
+        raise UsageError(
+            f"--incremental is not for {wrong[0] if wrong else 'any failure'}",
+            facts=(("for", ", ".join(f"{one}*" for one in SEEN_AGAIN)),),
+            hint="a warning is printed only when its file is compiled, and a race of a build is one of whole builds",
+        )
 
 
 def needed_at(row: Backport, repository: str, found: revisions.Range, settings: Settings) -> Backported:

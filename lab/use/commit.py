@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import queue
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from lab.environment import engine as engines
-from lab.environment import revisions
+from lab.environment import filesystem, revisions
+from lab.environment.worktree import Worktree
 from lab.errors import EnvironmentFault, Untestable, UsageError
 from lab.events import Sink
 from lab.evidence import bootable
@@ -69,8 +74,26 @@ def cell_at(
     )
 
 
+@contextlib.contextmanager
+def worktrees(
+    question: Question, opened: store.Run, workers: int, settings: Settings, engine: engines.Engine
+) -> Iterator[tuple[Worktree, ...]]:
+    """Make a worktree for each worker, if builds are incremental; they go at the end, or after a kill with the next sweep."""
+    with contextlib.ExitStack() as stack:
+        names = [f"{opened.facts.run}-worktree-{number}-{os.getpid()}" for number in range(workers)]
+        places = [
+            stack.enter_context(filesystem.scratch(name, settings, engine, ""))  # nothing is mounted there
+            for name in names
+            if question.incremental
+        ]
+        yield tuple(Worktree(place.folder) for place in places)
+
+
 class CellJudge:
-    """Tests a place by executing the cell there, or by booting again the kernel that an earlier test has built."""
+    """Tests a place by executing the cell there, or by booting again the kernel that an earlier test has built.
+
+    worktrees: one a worker, if the question says that builds are incremental. whole: says when they are not, all the same.
+    """
 
     def __init__(
         self,
@@ -83,9 +106,14 @@ class CellJudge:
         sink: Sink,
         stop: threading.Event,
         opened: store.Run,
+        worktrees: Sequence[Worktree] = (),
+        whole: Callable[[], bool] = lambda: True,
     ) -> None:
         self.cell, self.question, self.accel, self.settings, self.tables = cell, question, accel, settings, tables
-        self.engine, self.sink, self.stop, self.opened = engine, sink, stop, opened
+        self.engine, self.sink, self.stop, self.opened, self.whole = engine, sink, stop, opened, whole
+        self.free = queue.SimpleQueue[Worktree]()  # as many as workers
+        for worktree in worktrees:
+            self.free.put(worktree)
 
     def __call__(self, place: str, number: int) -> Judged | None:
         """Make the numbered test of a place; one that was finished, but is not in the journal, is not made again."""
@@ -102,7 +130,7 @@ class CellJudge:
                     raise error
                 if done is None:
                     crew.share()
-                    done = self._executed(crew, cell, number)
+                    done = self._executed(crew, cell, number) if self._whole() else self._on_top(crew, cell, number)
                 if done is None or (self.stop.is_set() and done.failed() is None):
                     return None
                 return self._judged(done, crew, cell)
@@ -121,6 +149,24 @@ class CellJudge:
         patch = Patch(name=f"revert-{name[:12]}", text=text)
         needed = question.patches_at(question.bad)
         return cell_at(self.cell, question.repository, question.bad, needed, patch.name, last=(patch,))
+
+    def _whole(self) -> bool:
+        """Whether a build is to be made from nothing."""
+        return not self.question.incremental or self.whole()
+
+    def _on_top(self, crew: Crew, cell: Cell, number: int) -> AttemptResult | None:
+        """Build on top of what this worker has built last; from nothing, if that ends with another fault."""
+        worktree = self.free.get()
+        try:
+            crew.worktree = worktree
+            done = self._executed(crew, cell, number)
+            if done is None or verdict_of(done, self.question.findings) in (Verdict.FAILED, Verdict.SOUND):
+                return done
+            worktree.forget()
+            crew.worktree = None
+            return done if self.stop.is_set() else self._executed(crew, cell, number)
+        finally:
+            self.free.put(worktree)
 
     def _executed(self, crew: Crew, cell: Cell, number: int) -> AttemptResult | None:
         job = plan.attempt_job(cell, number, (), ())

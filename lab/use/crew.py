@@ -15,6 +15,7 @@ from lab.environment import engine as engines
 from lab.environment.cache import Holds
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
+from lab.environment.worktree import Worktree
 from lab.events import CellJudged, JobProgress, Sink
 from lab.model import Amplify, AttemptResult, Cell, Emulation, Need, Result
 from lab.plan import jobs as plan
@@ -58,8 +59,11 @@ class Crew:
     """Does the jobs of some cells. What shared jobs return is kept here for the attempts that need it.
 
     opened: the run that attempts go into; without one there are only shared jobs. accel: see session.Request.
-    needs: what attempts of a cell used before, by cell id.
+    needs: what attempts of a cell used before, by cell id. worktree: attempts are made in it, one after the other, each on top
+    of what the last one has built; None: each from nothing.
     """
+
+    worktree: Worktree | None = None
 
     def __init__(
         self,
@@ -178,7 +182,10 @@ class Crew:
                 self._trees[job.key] = source.patched(base, patches, self._settings, say, self.holds)
             case AttemptWork(cell=cell, number=number):
                 assert self._run is not None, "without a run there are only shared jobs"
-                result = attempt.execute(self.bench(cell), self._run, cell, number, job.key, self.inputs(cell))
+                inputs = self.inputs(cell)
+                if self.worktree is not None:
+                    inputs = replace(inputs, tree=self.worktree.at(inputs.tree), worktree=self.worktree)
+                result = attempt.execute(self.bench(cell), self._run, cell, number, job.key, inputs)
                 with self._lock:
                     self._attempts.setdefault(cell.id, []).append(result)
                 if cell.repeat == 1:
