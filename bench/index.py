@@ -21,6 +21,7 @@ import numpy as np
 
 from lab.model import Outcome
 from lab.results import questions
+from lab.results.brief import Verdict
 from lab.results.comparison import Fault, Observed
 from lab.results.index import Index, IndexedRun, index_size
 from lab.results.signature import Signature
@@ -47,7 +48,13 @@ def night(number: int, cells: int, random: np.random.Generator) -> IndexedRun:
         night=True,
         stamp=str(number),
         cells=tuple(seen),
+        verdicts={one.cell: verdict(one) for one in seen if not one.carried},
     )
+
+
+def verdict(seen: Observed) -> Verdict:
+    found = tuple(fault.signature for fault in seen.faults)
+    return Verdict(outcome=seen.outcome, reason=seen.reason, seconds=61.5, found=found)
 
 
 def cell(at: int, kind: float, fault: Signature) -> Observed:

@@ -3,7 +3,8 @@
 
     .venv/bin/python bench/site.py [--cells 10000] [--nights 30] [--folder DIR] [--repeats 3]
 
-read: every verdict of every night from the folder, findings where they decide. write: all pages of the newest night, its
+read: every verdict of every night, findings where they decide; from the folders, and with --index from the index (bringing it
+up to date is printed by itself). write: all pages of the newest night, its
 evidence read, from the parsed verdicts to the last byte. Both once, wall clock and CPU seconds: on a busy machine they
 differ. size: of all files. interactive: from navigation to the end of the first render, when every control works, and from a
 letter in the search field to the list that fits it; in a fresh browser each time, the worst and the median of the repeats.
@@ -25,7 +26,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 import synthetic_runs  # noqa: E402
 from browser import Browser, program  # noqa: E402
 
+from lab.events import silent  # noqa: E402
 from lab.report.html.write import write_site  # noqa: E402
+from lab.results.index import Index  # noqa: E402
 from lab.use import site  # noqa: E402
 
 VIEWS = {"grid": "", "findings": "#view=findings", "cells": "#view=cells", "nights": "#view=nights"}
@@ -46,11 +49,20 @@ def made(root: Path, cells: int, nights: int) -> None:
     print(f"\nruns made in {time.monotonic() - begun:.0f} s (not part of the figures)")
 
 
+def indexed(root: Path) -> None:
+    begun, begun_cpu = time.monotonic(), time.process_time()
+    index = Index(root)
+    read = len(index.grow().read)
+    index.close()
+    print(f"index  {time.monotonic() - begun:.1f} s, CPU {time.process_time() - begun_cpu:.1f} s, {read} runs read")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cells", type=int, default=10_000)
     options.add_argument("--nights", type=int, default=30)
     options.add_argument("--folder", type=Path)
+    options.add_argument("--index", action="store_true", help="verdicts from the index, brought up to date first")
     options.add_argument("--repeats", type=int, default=3)
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -58,9 +70,11 @@ def main() -> None:
         if not root.is_dir():
             made(root, given.cells, given.nights)
         request = site.Request(results=root, output=Path(scratch) / "site", nights=given.nights)
+        if given.index:
+            indexed(root)
         begun, begun_cpu = time.monotonic(), time.process_time()
         runs, notes = site.read_runs(request)
-        shown = site.site_of(runs, request.title, notes)
+        shown = site.site_of(runs, request.title, notes, site.index_of(request, silent) if given.index else None)
         read_s, read_cpu_s = time.monotonic() - begun, time.process_time() - begun_cpu
         begun, begun_cpu = time.monotonic(), time.process_time()
         written = write_site(shown, request.output, "bench")

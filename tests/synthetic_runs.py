@@ -226,4 +226,5 @@ def write(root: Path, *, count: int, nights: int, evidence: bool = True, matrix:
                         "image": {"name": cell.toolchain, "packages": {"binutils": f"2.4{night // 20}"}},
                     }
                     (inside / "record.json").write_bytes(store.encoded(record))
+        (folder / "history.json").write_bytes(store.encoded(store.History()))
         yield folder

@@ -16,7 +16,7 @@ from lab.report.export.kcidb import kcidb
 from lab.report.export.mail import Envelope, mail
 from lab.report.export.markdown import markdown
 from lab.report.export.told import Told
-from lab.use import export, site
+from lab.use import export, indexing, site
 
 Mails = Annotated[list[str] | None, typer.Option(metavar="ADDRESS", help="of the mail; repeatable")]
 
@@ -35,7 +35,13 @@ def site_command(
 
     A site that lies in DIR already is replaced when the new one is whole.
     """
-    request = site.Request(results=results or settings().results, output=output, nights=nights, title=title)
+    options = settings()
+    if results is None and options.results.is_dir():
+        indexing.update(options, said)
+    request = site.Request(
+        results=results or options.results, output=output, nights=nights, title=title,
+        index=options.index if results is None else "",
+    )  # fmt: skip
     made = site.written(request, said)
     contract = {
         "schema_version": document.SCHEMA_VERSION,

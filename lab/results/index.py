@@ -10,24 +10,28 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from lab.errors import EnvironmentFault
-from lab.results import nights, store, trials
+from lab.model import Outcome
+from lab.results import brief, nights, store, trials
+from lab.results.brief import Verdict
 from lab.results.comparison import Observed
 from lab.results.disk import mtime_ns, set_aside
 from lab.results.index_tables import (
     CELLS,
     CONTENT,
     FAULTS,
+    FILE,
     RESULTS,
     RUNS,
     SIGNATURES,
     SPANS,
+    current,
     opened,
     prepared,
     reading,
@@ -43,7 +47,10 @@ STAMPED = ("run.json", "history.json", nights.NAME, nights.SEEN)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedRun:
-    """A run as the index has it. stamp: changes when the run's folder does. night: it is a night of `matrix` that ended."""
+    """A run as the index has it. stamp: changes when the run's folder does. night: it is a night of `matrix` that ended.
+
+    cells: what it saw, with what was tried further and carried over; verdicts: what its own folder says, by cell.
+    """
 
     name: str
     matrix: str
@@ -52,6 +59,7 @@ class IndexedRun:
     night: bool
     stamp: str
     cells: tuple[Observed, ...]
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +74,16 @@ class Grown:
 class Index:
     """The index of one results folder. Safe to use from several processes; each has its own."""
 
-    def __init__(self, results: Path, url: str = "") -> None:
+    def __init__(self, results: Path, url: str = "", *, as_it_is: bool = False) -> None:
+        """Open it, made if it is not there. as_it_is: only to be read; see existing()."""
         self.results = results
         self.url = url_of(results, url)
         self._embedded = not url
-        if self._embedded:
+        if self._embedded and not as_it_is:
             results.mkdir(parents=True, exist_ok=True)
         self.engine = opened(self.url)
+        if as_it_is:
+            return
         try:
             prepared(self.engine)
         except EnvironmentFault as error:
@@ -127,8 +138,10 @@ class Index:
             number = connection.execute(sa.select(RUNS.c.id).where(RUNS.c.name == run.name)).scalar_one()
             cells = _numbers(connection, CELLS, "name", {one.cell: {"name": one.cell} for one in run.cells})
             keys = {fault.signature.key: fault.signature for one in run.cells for fault in one.faults}
+            keys |= {one.key: one for verdict in run.verdicts.values() for one in verdict.found}
             signatures = _numbers(connection, SIGNATURES, "key", {key: _row(one) for key, one in keys.items()})
-            _insert(connection, RESULTS, (_result(number, cells[one.cell], one) for one in run.cells))
+            rows = (_result(number, cells[one.cell], one, run.verdicts.get(one.cell)) for one in run.cells)
+            _insert(connection, RESULTS, rows)
             faults = [
                 {"run": number, "cell": cells[one.cell], "signature": signatures[fault.signature.key],
                  "attempts": fault.attempts, "alone": fault.alone}
@@ -144,6 +157,20 @@ class Index:
             _count_spans(connection, None, touched)
 
 
+def existing(results: Path, url: str = "") -> Index | None:
+    """Return the index of a results folder to be read as it is, None if there is none of this version.
+
+    Raises EnvironmentFault if it cannot be read, UsageError for a URL that is none.
+    """
+    if not url and not (results / FILE).is_file():
+        return None
+    index = Index(results, url, as_it_is=True)
+    if current(index.engine):
+        return index
+    index.close()
+    return None
+
+
 def run_of(results: Path, name: str, stamp: str) -> IndexedRun | None:
     """Return a run from its folder, None if its run.json cannot be read. What is torn in it is left out."""
     facts = store.read(store.RunFacts, results / name / "run.json")
@@ -151,6 +178,7 @@ def run_of(results: Path, name: str, stamp: str) -> IndexedRun | None:
         return None
     night = nights.read(results / name)
     seen = nights.seen(results, name)
+    read = ((cell.id, brief.verdict_in(results / name, cell.id)) for cell in facts.cells)
     at = datetime.datetime.fromtimestamp(facts.started_at_s, datetime.UTC)
     return IndexedRun(
         name=name,
@@ -160,6 +188,7 @@ def run_of(results: Path, name: str, stamp: str) -> IndexedRun | None:
         night=night is not None and night.finished,
         stamp=stamp,
         cells=tuple(seen.values()),
+        verdicts={cell: verdict for cell, verdict in read if verdict is not None},
     )
 
 
@@ -168,15 +197,16 @@ def _stamps(results: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(results.iterdir()) if results.is_dir() else ():
         part = nights.is_further(path.name) or trials.is_trial(path)
         if not path.is_symlink() and not part and (path / "run.json").is_file():
-            yield path.name, _stamp(path)
+            yield path.name, stamp_of(path)
 
 
-def _stamp(folder: Path) -> str:
-    """Return what changes when a run does. Of one that is under way, or was killed, every finished attempt counts."""
+def stamp_of(folder: Path) -> str:
+    """Return what changes when a run does. Of one that is under way, or was killed, every attempt and verdict counts."""
     times = [mtime_ns(folder / name) for name in STAMPED]
     ended = times[1] >= times[0]
     if not ended:
-        times += [mtime_ns(path) for path in sorted(folder.glob("*/*/result.json"))]
+        for pattern in ("*/*/result.json", "*/result.json"):
+            times += [mtime_ns(path) for path in sorted(folder.glob(pattern))]
     if times[3] == 0 and (night := nights.read(folder)) is not None:  # without seen.json it is read from these
         others = {*night.further, *(one.run for one in night.cells)} - {folder.name}
         times += [mtime_ns(folder.with_name(run) / name) for run in sorted(others) for name in STAMPED]
@@ -254,11 +284,20 @@ def _row(one: Signature) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _result(run: int, cell: int, one: Observed) -> dict[str, Any]:
+def _result(run: int, cell: int, one: Observed, verdict: Verdict | None) -> dict[str, Any]:
+    reason = _plain(one.reason[:REASON_AT_MOST])
+    own = verdict is not None and not one.carried and _told_whole(verdict, one.outcome, reason)
     return {
-        "run": run, "cell": cell, "outcome": str(one.outcome), "reason": _plain(one.reason[:REASON_AT_MOST]),
-        "judged": one.judged, "lost": one.lost, "carried": one.carried,
+        "run": run, "cell": cell, "outcome": str(one.outcome), "reason": reason, "judged": one.judged, "lost": one.lost,
+        "carried": one.carried, "own": own, "seconds": verdict.seconds if verdict and own else 0.0,
+        "found": " ".join(each.key for each in verdict.found) if verdict and own else "",
     }  # fmt: skip
+
+
+def _told_whole(verdict: Verdict, outcome: Outcome, reason: str) -> bool:
+    """Whether the index can give a verdict back to the letter: nothing added by further attempts, cut or replaced."""
+    words = (word for one in verdict.found for word in (one.id, one.blame, one.function, one.title))
+    return (verdict.outcome, verdict.reason) == (outcome, reason) and all(_plain(word) == word for word in words)
 
 
 def _plain(text: str) -> str:
@@ -269,7 +308,7 @@ def _plain(text: str) -> str:
 def content(index: Index) -> dict[str, list[tuple[Any, ...]]]:
     """Return all that the index says, by names and in order: two that say the same are equal, however they were made."""
     cell, run = CELLS.c.name, RUNS.c.name
-    of_results = (RESULTS.c.outcome, RESULTS.c.reason, RESULTS.c.judged, RESULTS.c.lost, RESULTS.c.carried)
+    of_results = [column for column in RESULTS.c if column.name not in ("run", "cell")]
     key = SIGNATURES.c.key
     queries: dict[str, sa.Select[Any]] = {
         "runs": sa.select(run, RUNS.c.matrix, RUNS.c.day, RUNS.c.started_at_s, RUNS.c.night, RUNS.c.stamp),

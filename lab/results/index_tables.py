@@ -18,7 +18,7 @@ from sqlalchemy import event
 
 from lab.errors import EnvironmentFault, UsageError
 
-VERSION = 1
+VERSION = 2
 FILE = "index.sqlite"
 WAIT_S = 120.0
 LOCK = 7_061_992  # of PostgreSQL's advisory locks: any number that nobody else takes
@@ -57,6 +57,8 @@ SIGNATURES = sa.Table(
     sa.Column("function", sa.Text, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
 )  # fmt: skip
+# own: outcome and reason are, to the letter, those of result.json in the run's own folder; seconds and found are then its, too.
+# found: keys of the signatures that decide, with a blank between them.
 RESULTS = sa.Table(
     "lab_results", METADATA,
     sa.Column("run", sa.Integer, primary_key=True),
@@ -66,6 +68,9 @@ RESULTS = sa.Table(
     sa.Column("judged", sa.Integer, nullable=False),
     sa.Column("lost", sa.Integer, nullable=False),
     sa.Column("carried", sa.Boolean, nullable=False),
+    sa.Column("own", sa.Boolean, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("found", sa.Text, nullable=False),
     sa.Index("lab_results_cell", "cell", "run", "carried", "judged"),
     sa.Index("lab_results_outcome", "run", "outcome"),
 )  # fmt: skip
@@ -163,6 +168,14 @@ def faults_told() -> Iterator[None]:
         finding = "infra.disk-full" if "disk is full" in words or "No space left" in words else "infra.filesystem"
         hint = "the results are in their folders, nothing is lost: `lab index rebuild` makes it again"
         raise EnvironmentFault(f"the index cannot be used: {words}", finding=finding, hint=hint) from error
+
+
+def current(engine: sa.Engine) -> bool:
+    """Whether the tables are there and of this version; nothing is changed. Raises EnvironmentFault if they cannot be read."""
+    with reading(engine) as connection:
+        if META.name not in sa.inspect(connection).get_table_names():
+            return False
+        return connection.execute(sa.select(META.c.value).where(META.c.key == "version")).scalar() == VERSION
 
 
 def prepared(engine: sa.Engine) -> bool:

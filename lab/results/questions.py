@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from lab.model import Outcome, Rate
 from lab.plan import statistics
-from lab.results.index import Index
+from lab.results.brief import Verdict, ordered
+from lab.results.index import Index, stamp_of
 from lab.results.index_tables import CELLS, FAULTS, RESULTS, RUNS, SIGNATURES, SPANS, reading
 from lab.results.signature import Signature
 
@@ -96,6 +98,42 @@ def grid(index: Index, run: str) -> tuple[CellRun, ...]:
         number = connection.execute(sa.select(RUNS.c.id).where(RUNS.c.name == run)).scalar()
         query = _cell_runs().where(RESULTS.c.run == number).order_by(CELLS.c.name)
         return tuple(_typed(connection.execute(query)))
+
+
+def verdicts(index: Index, run: Path) -> dict[str, Verdict]:
+    """Return the verdicts of a run's folder, by cell, as brief.verdict_in() reads them there.
+
+    What is not in it, the folder has to say: all, if the folder was written to since the index has it, and what the index
+    keeps otherwise than the folder (a verdict with further attempts, a reason that is cut).
+    """
+    query = (
+        sa.select(CELLS.c.name, RESULTS.c.outcome, RESULTS.c.reason, RESULTS.c.seconds, RESULTS.c.found)
+        .select_from(RESULTS.join(RUNS, RUNS.c.id == RESULTS.c.run).join(CELLS, CELLS.c.id == RESULTS.c.cell))
+        .where(RUNS.c.name == run.name, RUNS.c.stamp == stamp_of(run), RESULTS.c.own)
+    )
+    with reading(index.engine) as connection:
+        rows = connection.execute(query).all()
+        found = _signatures(connection, {keys for *_, keys in rows if keys})
+    reasons: dict[str, str] = {}  # most cells of a run have one of few: kept once
+    return {
+        cell: Verdict(
+            outcome=Outcome(outcome), reason=reasons.setdefault(reason, reason), seconds=seconds, found=found[keys]
+        )
+        for cell, outcome, reason, seconds, keys in rows
+        if keys in found  # not if somebody has emptied the index since
+    }
+
+
+def _signatures(connection: sa.Connection, some: set[str]) -> dict[str, tuple[Signature, ...]]:
+    """Return the signatures of each text of keys, as far as all of them are known; of no keys none."""
+    wanted = sorted({key for keys in some for key in keys.split()})
+    known: dict[str, Signature] = {}
+    for at in range(0, len(wanted), 500):
+        chosen = SIGNATURES.c.key.in_(wanted[at : at + 500])
+        for key, *words in connection.execute(sa.select(SIGNATURES.c.key, *_signature_columns()).where(chosen)):
+            known[key] = Signature(**dict(zip(("id", "blame", "function", "title"), words, strict=True)))
+    whole = (keys for keys in some if known.keys() >= set(keys.split()))
+    return {"": ()} | {keys: ordered(known[key] for key in keys.split()) for keys in whole}
 
 
 def not_judged(index: Index, runs: tuple[str, ...]) -> tuple[CellRun, ...]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lab import __version__
-from lab.errors import UsageError
+from lab.errors import EnvironmentFault, UsageError
 from lab.events import Note, Sink
 from lab.evidence import contrast
 from lab.evidence.bundle import Evidence
-from lab.model import AttemptResult, Cell, Outcome, Result
+from lab.model import Cell, Result
 from lab.report import contrasted
-from lab.report.html.history import UNEXPECTED, Detail, History, Night, Signature, Site, Verdict
+from lab.report.html.history import UNEXPECTED, Detail, History, Night, Site
 from lab.report.html.write import Written, matrix_name, write_site
-from lab.results import store, trials
-from lab.results.disk import attempt_folders, checked
-from lab.results.verdict import signatures
+from lab.results import brief, questions, store, trials
+from lab.results.brief import Verdict
+from lab.results.disk import checked
+from lab.results.index import Index, existing
 
 DEEP_AT_MOST = 40
 """Cells whose build logs are held against those of their last good run; of more only record and configuration."""
@@ -26,12 +28,16 @@ DEEP_AT_MOST = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is to be shown. results: folder of runs, or of one run. nights: at most so many of each matrix, the newest."""
+    """What is to be shown. results: folder of runs, or of one run. nights: at most so many of each matrix, the newest.
+
+    index: URL of the index of these results, "" for the one beside them; without one the folders are read.
+    """
 
     results: Path
     output: Path
     nights: int = 30
     title: str = "kbuild-lab"
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +56,37 @@ def written(request: Request, sink: Sink) -> Written:
         raise UsageError(f"no runs in {str(request.results)!r}", hint="`lab run MATRIX` makes one")
     for note in notes:
         sink(Note(at_s=time.time(), text=note))
-    return write_site(site_of(runs, request.title, notes), request.output, __version__)
+    index = index_of(request, sink)
+    try:
+        return write_site(site_of(runs, request.title, notes, index), request.output, __version__)
+    finally:
+        if index is not None:
+            index.close()
+
+
+def index_of(request: Request, sink: Sink) -> Index | None:
+    """Return the index, None if there is none; that it cannot be read is told and harms nothing, the folders have it all."""
+    results = request.results.absolute()
+    try:
+        return existing(results.parent if is_run(results) else results, request.index)
+    except EnvironmentFault as error:
+        sink(Note(at_s=time.time(), text=f"the folders are read: {error.message}"))
+        return None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of one run."""
+    return (folder / "run.json").is_file()
 
 
 def read_runs(request: Request) -> tuple[dict[str, tuple[Read, ...]], tuple[str, ...]]:
     """Return the newest runs by matrix, oldest first, and what was left out."""
-    alone = (request.results / "run.json").is_file()
     try:
-        folders = [request.results] if alone else sorted(path for path in request.results.iterdir() if path.is_dir())
+        folders = (
+            [request.results]
+            if is_run(request.results)
+            else sorted(path for path in request.results.iterdir() if path.is_dir())
+        )
     except OSError as error:
         raise UsageError(f"cannot read {str(request.results)!r}: {error.strerror}") from error
     by_matrix: dict[str, list[Read]] = {}
@@ -98,9 +127,9 @@ def night_of(facts: store.RunFacts) -> Night:
     )
 
 
-def site_of(runs: dict[str, tuple[Read, ...]], title: str, notes: tuple[str, ...]) -> Site:
+def site_of(runs: dict[str, tuple[Read, ...]], title: str, notes: tuple[str, ...], index: Index | None = None) -> Site:
     """Return what the pages are made from. Verdicts are read now, the newest runs' evidence when its page is written."""
-    histories = [history for matrix, some in runs.items() for history in histories_of(matrix, some)]
+    histories = [history for matrix, some in runs.items() for history in histories_of(matrix, some, index)]
     deep = {(one.matrix, one.cell) for one in histories if one.now.outcome in UNEXPECTED and one.last_good is not None}
 
     def detail(history: History) -> Detail | None:
@@ -115,38 +144,30 @@ def site_of(runs: dict[str, tuple[Read, ...]], title: str, notes: tuple[str, ...
     )
 
 
-def histories_of(matrix: str, some: tuple[Read, ...]) -> Iterator[History]:
+def histories_of(matrix: str, some: tuple[Read, ...], index: Index | None = None) -> Iterator[History]:
     """Yield the cells of a matrix over its runs, those of the newest run first; a cell without any verdict is not there."""
     cells: dict[str, Cell] = {}
     for read in reversed(some):
         cells = cells | {name: cell for name, cell in read.cells.items() if name not in cells}
+    by_run = [verdicts_of(read, index) for read in some]
     for name, cell in cells.items():
-        verdicts = tuple(verdict_in(read.folder, name) if name in read.cells else None for read in some)
+        verdicts = tuple(verdicts.get(name) for verdicts in by_run)
         if any(verdicts):
             yield History(matrix=matrix, cell=name, axes=cell.axes, verdicts=verdicts)
 
 
-def verdict_in(run: Path, cell: str) -> Verdict | None:
-    """Return what a cell was in a run. Findings are read only where they can decide."""
-    result = store.read(Result, run / checked(cell) / "result.json")
-    if result is None:
-        return None
-    found = set(signatures(result.findings))
-    if result.outcome not in (Outcome.PASS, Outcome.SKIP, Outcome.MISS):
-        for attempt in attempts_in(run, cell):
-            found |= signatures(attempt.findings)
-    return Verdict(
-        outcome=result.outcome,
-        reason=result.reason,
-        seconds=result.seconds,
-        found=tuple(Signature(id=id_, blame=blame, function=function) for id_, blame, function in sorted(found)),
-    )
-
-
-def attempts_in(run: Path, cell: str) -> tuple[AttemptResult, ...]:
-    """Return the attempts of a cell that can be read, by number."""
-    read = (store.read(AttemptResult, path / "result.json") for _, path in attempt_folders(run / checked(cell)))
-    return tuple(attempt for attempt in read if attempt is not None)
+def verdicts_of(read: Read, index: Index | None) -> dict[str, Verdict]:
+    """Return the verdicts of a run by cell: from the index what it has of the folder as it is now, all else from the folder."""
+    known: dict[str, Verdict] = {}
+    if index is not None:
+        with contextlib.suppress(EnvironmentFault):  # it was readable a moment ago; the folders always are
+            known = questions.verdicts(index, read.folder.absolute())
+    found = {}
+    for cell in read.cells:
+        verdict = known.get(cell) or brief.verdict_in(read.folder, cell)
+        if verdict is not None:
+            found[cell] = verdict
+    return found
 
 
 def detail_of(history: History, some: tuple[Read, ...], *, deep: bool) -> Detail | None:
@@ -155,7 +176,7 @@ def detail_of(history: History, some: tuple[Read, ...], *, deep: bool) -> Detail
     result = store.read(Result, read.folder / checked(history.cell) / "result.json")
     if result is None:
         return None
-    whole = replace(result, attempts=attempts_in(read.folder, history.cell))
+    whole = replace(result, attempts=store.read_attempts(read.folder, history.cell))
     differs: tuple[str, ...] = ()
     if history.last_good is not None and history.now.outcome in UNEXPECTED:
         good = some[history.last_good].folder
@@ -168,7 +189,7 @@ def differences(good: Path, run: Path, result: Result, *, deep: bool) -> tuple[s
     bad = next((one for one in result.attempts if one.outcome is result.outcome), None) or next(
         iter(result.attempts), None
     )
-    before = next(iter(attempts_in(good, result.cell)), None)
+    before = next(iter(store.read_attempts(good, result.cell)), None)
     if bad is None or before is None or not bad.folder or not before.folder:
         return ()
     a, b = Evidence(good / before.folder), Evidence(run / bad.folder)

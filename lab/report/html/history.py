@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lab.model import Cell, Outcome, Result
+from lab.results.brief import Verdict
 
 ORDER: tuple[Outcome, ...] = (
     Outcome.FAIL,
@@ -26,15 +27,6 @@ UNEXPECTED = frozenset({Outcome.FAIL, Outcome.XPASS, Outcome.ERROR, Outcome.MISS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
-    """What makes two faults the same one. Source: lab.results.verdict.signatures()."""
-
-    id: str
-    blame: str
-    function: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
     """One run, as a column. matrix: the name that runs of the same matrix share. started_at_s: since the epoch."""
 
@@ -47,16 +39,6 @@ class Night:
     def at(self) -> str:
         """When it began: "2026-11-28 20:58"."""
         return minute(self.started_at_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What a cell was in one run. found: what decides, each fault once."""
-
-    outcome: Outcome
-    reason: str
-    seconds: float = 0.0
-    found: tuple[Signature, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from lab.model import Outcome
 from lab.report.html.explained import known
-from lab.report.html.history import ORDER, UNEXPECTED, History, Night, Signature, Site
+from lab.report.html.history import ORDER, UNEXPECTED, History, Night, Site
 from lab.report.page import TEMPLATES
 from lab.report.plain import one_line
+from lab.results.signature import Signature
 
 ASSETS = TEMPLATES / "site"
 REASON_CHARS_AT_MOST = 300
@@ -136,14 +137,13 @@ def payload(site: Site) -> dict[str, Any]:
 
 
 def signature_row(one: Signature, days: list[int], message: str) -> dict[str, Any]:
-    """Return what is said of a fault, whoever has it. key: what names it in a URL."""
-    blame, function = one_line(one.blame, at_most=200), one_line(one.function, at_most=200)
+    """Return what is said of a fault, whoever has it. key: names it in a URL, and in a file of known issues."""
     return {
         "id": one_line(one.id, at_most=80),
-        "blame": blame,
-        "function": function,
-        "key": "|".join((one_line(one.id, at_most=80), blame, function)),
-        "message": message,
+        "blame": one_line(one.blame, at_most=200),
+        "function": one_line(one.function, at_most=200),
+        "key": one.key,
+        "message": message or one_line(one.title, at_most=REASON_CHARS_AT_MOST),
         "page": one.id in known(),
         "days": days,
     }

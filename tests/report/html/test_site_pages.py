@@ -14,10 +14,11 @@ from lab.errors import UsageError
 from lab.events import silent
 from lab.model import Finding, Outcome, Severity, Span
 from lab.report.html.explained import explanation, known
-from lab.report.html.history import History, Verdict
+from lab.report.html.history import History
 from lab.report.html.overview import inline_json
 from lab.report.html.write import MARK, matrix_name
 from lab.results import store, trials
+from lab.results.brief import Verdict
 from lab.results.verdict import cell_result
 from lab.use import site
 
@@ -52,7 +53,7 @@ def hostile(results, night=-1, number=0):
         where=Span(file="build.txt", first=2, last=2),
         because=(HOSTILE,),
     )
-    (attempt,) = site.attempts_in(folder, cell.id)
+    (attempt,) = store.read_attempts(folder, cell.id)
     attempt = replace(attempt, outcome=Outcome.FAIL, reason=HOSTILE, findings=(finding,))
     (folder / attempt.folder / "result.json").write_bytes(store.encoded(attempt))
     (folder / attempt.folder / "build.txt").write_text(f"one\n{HOSTILE}\nthree\n")
