@@ -73,8 +73,9 @@ def main() -> None:
         if given.index:
             indexed(root)
         begun, begun_cpu = time.monotonic(), time.process_time()
-        runs, notes = site.read_runs(request)
-        shown = site.site_of(runs, request.title, notes, site.index_of(request, silent) if given.index else None)
+        index = site.index_of(request, silent) if given.index else None
+        runs, notes = site.read_runs(request, index)
+        shown = site.site_of(runs, request.title, notes, index)
         read_s, read_cpu_s = time.monotonic() - begun, time.process_time() - begun_cpu
         begun, begun_cpu = time.monotonic(), time.process_time()
         written = write_site(shown, request.output, "bench")

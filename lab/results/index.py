@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,8 @@ STAMPED = ("run.json", "history.json", nights.NAME, nights.SEEN)
 class IndexedRun:
     """A run as the index has it. stamp: changes when the run's folder does. night: it is a night of `matrix` that ended.
 
-    cells: what it saw, with what was tried further and carried over; verdicts: what its own folder says, by cell.
+    called, file: its name and its matrix' as run.json has them. cells: what it saw, with what was tried further and carried
+    over; verdicts: what its own folder says, by cell, None where it says nothing.
     """
 
     name: str
@@ -59,7 +61,9 @@ class IndexedRun:
     night: bool
     stamp: str
     cells: tuple[Observed, ...]
-    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdict | None] = field(default_factory=dict)
+    called: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,15 +137,14 @@ class Index:
         """Put a run in, in place of what the index had of it."""
         with writing(self.engine) as connection:
             touched = _removed(connection, run.name)
-            row = {key: getattr(run, key) for key in ("name", "matrix", "day", "started_at_s", "night", "stamp")}
-            connection.execute(RUNS.insert().values(**row))
+            rows = [_result(one, run.verdicts.get(one.cell)) for one in run.cells]
+            connection.execute(RUNS.insert().values(**_run(run, {one["cell"] for one in rows if one["own"]})))
             number = connection.execute(sa.select(RUNS.c.id).where(RUNS.c.name == run.name)).scalar_one()
             cells = _numbers(connection, CELLS, "name", {one.cell: {"name": one.cell} for one in run.cells})
             keys = {fault.signature.key: fault.signature for one in run.cells for fault in one.faults}
-            keys |= {one.key: one for verdict in run.verdicts.values() for one in verdict.found}
+            keys |= {one.key: one for verdict in run.verdicts.values() if verdict for one in verdict.found}
             signatures = _numbers(connection, SIGNATURES, "key", {key: _row(one) for key, one in keys.items()})
-            rows = (_result(number, cells[one.cell], one, run.verdicts.get(one.cell)) for one in run.cells)
-            _insert(connection, RESULTS, rows)
+            _insert(connection, RESULTS, (one | {"run": number, "cell": cells[one["cell"]]} for one in rows))
             faults = [
                 {"run": number, "cell": cells[one.cell], "signature": signatures[fault.signature.key],
                  "attempts": fault.attempts, "alone": fault.alone}
@@ -178,7 +181,6 @@ def run_of(results: Path, name: str, stamp: str) -> IndexedRun | None:
         return None
     night = nights.read(results / name)
     seen = nights.seen(results, name)
-    read = ((cell.id, brief.verdict_in(results / name, cell.id)) for cell in facts.cells)
     at = datetime.datetime.fromtimestamp(facts.started_at_s, datetime.UTC)
     return IndexedRun(
         name=name,
@@ -188,7 +190,9 @@ def run_of(results: Path, name: str, stamp: str) -> IndexedRun | None:
         night=night is not None and night.finished,
         stamp=stamp,
         cells=tuple(seen.values()),
-        verdicts={cell: verdict for cell, verdict in read if verdict is not None},
+        verdicts={cell.id: brief.verdict_in(results / name, cell.id) for cell in facts.cells},
+        called=facts.run,
+        file=facts.matrix,
     )
 
 
@@ -284,11 +288,18 @@ def _row(one: Signature) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _result(run: int, cell: int, one: Observed, verdict: Verdict | None) -> dict[str, Any]:
+def _run(run: IndexedRun, own: set[str]) -> dict[str, Any]:
+    same = ("name", "matrix", "day", "started_at_s", "night", "stamp", "called", "file")
+    return {key: getattr(run, key) for key in same} | {
+        "ask": json.dumps([one for one in run.verdicts if one not in own])
+    }
+
+
+def _result(one: Observed, verdict: Verdict | None) -> dict[str, Any]:
     reason = _plain(one.reason[:REASON_AT_MOST])
     own = verdict is not None and not one.carried and _told_whole(verdict, one.outcome, reason)
     return {
-        "run": run, "cell": cell, "outcome": str(one.outcome), "reason": reason, "judged": one.judged, "lost": one.lost,
+        "cell": one.cell, "outcome": str(one.outcome), "reason": reason, "judged": one.judged, "lost": one.lost,
         "carried": one.carried, "own": own, "seconds": verdict.seconds if verdict and own else 0.0,
         "found": " ".join(each.key for each in verdict.found) if verdict and own else "",
     }  # fmt: skip
@@ -311,7 +322,7 @@ def content(index: Index) -> dict[str, list[tuple[Any, ...]]]:
     of_results = [column for column in RESULTS.c if column.name not in ("run", "cell")]
     key = SIGNATURES.c.key
     queries: dict[str, sa.Select[Any]] = {
-        "runs": sa.select(run, RUNS.c.matrix, RUNS.c.day, RUNS.c.started_at_s, RUNS.c.night, RUNS.c.stamp),
+        "runs": sa.select(run, *(column for column in RUNS.c if column.name not in ("id", "name"))),
         "results": sa.select(run, cell, *of_results).select_from(
             RESULTS.join(RUNS, RUNS.c.id == RESULTS.c.run).join(CELLS, CELLS.c.id == RESULTS.c.cell)
         ),

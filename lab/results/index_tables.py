@@ -31,6 +31,7 @@ META = sa.Table(
     sa.Column("key", sa.String(40), primary_key=True),
     sa.Column("value", sa.Integer, nullable=False),
 )
+# called, file: name and matrix as run.json has them. ask: JSON, its cells of which `lab_results` has no row that is `own`.
 RUNS = sa.Table(
     "lab_runs", METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
@@ -40,6 +41,9 @@ RUNS = sa.Table(
     sa.Column("started_at_s", sa.Float, nullable=False),
     sa.Column("night", sa.Boolean, nullable=False),
     sa.Column("stamp", sa.String(64), nullable=False),
+    sa.Column("called", sa.Text, nullable=False),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("ask", sa.Text, nullable=False),
     sa.Index("lab_runs_matrix", "matrix", "day", "started_at_s"),
 )  # fmt: skip
 CELLS = sa.Table(
@@ -155,6 +159,17 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Give a connection that reads."""
     with faults_told(), engine.connect() as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a connection that reads one state of the index, whatever others write meanwhile."""
+    with reading(engine) as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN")
+        else:
+            connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
 
 

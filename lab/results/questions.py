@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from lab.model import Outcome, Rate
 from lab.plan import statistics
 from lab.results.brief import Verdict, ordered
 from lab.results.index import Index, stamp_of
-from lab.results.index_tables import CELLS, FAULTS, RESULTS, RUNS, SIGNATURES, SPANS, reading
+from lab.results.index_tables import CELLS, FAULTS, RESULTS, RUNS, SIGNATURES, SPANS, reading, snapshot
 from lab.results.signature import Signature
 
 NOT_JUDGED = (str(Outcome.ERROR), str(Outcome.MISS))
@@ -31,6 +32,21 @@ class CellRun:
     judged: int
     lost: int
     carried: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRun:
+    """A run of which the index can tell what its folder says. called, file: its name and its matrix' as run.json has them.
+
+    ask: cells that only the folder can tell of: what it says is cut, has further attempts added, or is not there.
+    """
+
+    name: str
+    called: str
+    file: str
+    started_at_s: float
+    ask: tuple[str, ...]
+    stamp: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,40 +116,50 @@ def grid(index: Index, run: str) -> tuple[CellRun, ...]:
         return tuple(_typed(connection.execute(query)))
 
 
-def verdicts(index: Index, run: Path) -> dict[str, Verdict]:
-    """Return the verdicts of a run's folder, by cell, as brief.verdict_in() reads them there.
+def kept(index: Index, results: Path) -> dict[str, KeptRun]:
+    """Return, by name, the runs of which the index has what their folders under `results` say now."""
+    columns = (RUNS.c.name, RUNS.c.called, RUNS.c.file, RUNS.c.started_at_s, RUNS.c.ask, RUNS.c.stamp)
+    with reading(index.engine) as connection:
+        rows = connection.execute(sa.select(*columns)).all()
+    return {
+        name: KeptRun(name=name, called=called, file=file, started_at_s=at_s, ask=tuple(json.loads(ask)), stamp=stamp)
+        for name, called, file, at_s, ask, stamp in rows
+        if stamp == stamp_of(results / name)
+    }
 
-    What is not in it, the folder has to say: all, if the folder was written to since the index has it, and what the index
-    keeps otherwise than the folder (a verdict with further attempts, a reason that is cut).
-    """
+
+def verdicts(index: Index, run: KeptRun) -> dict[str, Verdict] | None:
+    """Return the verdicts of a run's cells but for those in `ask`, as brief.verdict_in() reads them; None if it has changed."""
     query = (
         sa.select(CELLS.c.name, RESULTS.c.outcome, RESULTS.c.reason, RESULTS.c.seconds, RESULTS.c.found)
-        .select_from(RESULTS.join(RUNS, RUNS.c.id == RESULTS.c.run).join(CELLS, CELLS.c.id == RESULTS.c.cell))
-        .where(RUNS.c.name == run.name, RUNS.c.stamp == stamp_of(run), RESULTS.c.own)
+        .join(CELLS, CELLS.c.id == RESULTS.c.cell)
+        .where(RESULTS.c.own)
     )
-    with reading(index.engine) as connection:
-        rows = connection.execute(query).all()
-        found = _signatures(connection, {keys for *_, keys in rows if keys})
+    named = sa.select(RUNS.c.id).where(RUNS.c.name == run.name, RUNS.c.stamp == run.stamp)
+    with snapshot(index.engine) as connection:
+        number = connection.execute(named).scalar()
+        if number is None:
+            return None
+        rows = connection.execute(query.where(RESULTS.c.run == number)).all()
+        found = _signatures(connection, {keys for *_, keys in rows})
     reasons: dict[str, str] = {}  # most cells of a run have one of few: kept once
     return {
         cell: Verdict(
             outcome=Outcome(outcome), reason=reasons.setdefault(reason, reason), seconds=seconds, found=found[keys]
         )
         for cell, outcome, reason, seconds, keys in rows
-        if keys in found  # not if somebody has emptied the index since
     }
 
 
 def _signatures(connection: sa.Connection, some: set[str]) -> dict[str, tuple[Signature, ...]]:
-    """Return the signatures of each text of keys, as far as all of them are known; of no keys none."""
+    """Return the signatures of each text of keys."""
     wanted = sorted({key for keys in some for key in keys.split()})
     known: dict[str, Signature] = {}
     for at in range(0, len(wanted), 500):
         chosen = SIGNATURES.c.key.in_(wanted[at : at + 500])
         for key, *words in connection.execute(sa.select(SIGNATURES.c.key, *_signature_columns()).where(chosen)):
             known[key] = Signature(**dict(zip(("id", "blame", "function", "title"), words, strict=True)))
-    whole = (keys for keys in some if known.keys() >= set(keys.split()))
-    return {"": ()} | {keys: ordered(known[key] for key in keys.split()) for keys in whole}
+    return {keys: ordered(known[key] for key in keys.split()) for keys in some}
 
 
 def not_judged(index: Index, runs: tuple[str, ...]) -> tuple[CellRun, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from lab import __version__
@@ -21,6 +22,7 @@ from lab.results import brief, questions, store, trials
 from lab.results.brief import Verdict
 from lab.results.disk import checked
 from lab.results.index import Index, existing
+from lab.results.questions import KeptRun
 
 DEEP_AT_MOST = 40
 """Cells whose build logs are held against those of their last good run; of more only record and configuration."""
@@ -40,24 +42,30 @@ class Request:
     index: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Read:
-    """A run as it was read."""
+    """A run as it was read. kept: what the index has of it, None if the folder is to be read."""
 
     night: Night
     folder: Path
-    cells: dict[str, Cell]
+    kept: KeptRun | None = None
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """Its cells, read when they are asked for: of many nights those of the newest are mostly enough."""
+        facts = store.read(store.RunFacts, self.folder / "run.json")
+        return {cell.id: cell for cell in facts.cells} if facts else {}
 
 
 def written(request: Request, sink: Sink) -> Written:
     """Write the site. Raises UsageError if there are no runs, or the folder is somebody's own."""
-    runs, notes = read_runs(request)
-    if not runs:
-        raise UsageError(f"no runs in {str(request.results)!r}", hint="`lab run MATRIX` makes one")
-    for note in notes:
-        sink(Note(at_s=time.time(), text=note))
     index = index_of(request, sink)
     try:
+        runs, notes = read_runs(request, index)
+        if not runs:
+            raise UsageError(f"no runs in {str(request.results)!r}", hint="`lab run MATRIX` makes one")
+        for note in notes:
+            sink(Note(at_s=time.time(), text=note))
         return write_site(site_of(runs, request.title, notes, index), request.output, __version__)
     finally:
         if index is not None:
@@ -79,32 +87,22 @@ def is_run(folder: Path) -> bool:
     return (folder / "run.json").is_file()
 
 
-def read_runs(request: Request) -> tuple[dict[str, tuple[Read, ...]], tuple[str, ...]]:
+def read_runs(request: Request, index: Index | None = None) -> tuple[dict[str, tuple[Read, ...]], tuple[str, ...]]:
     """Return the newest runs by matrix, oldest first, and what was left out."""
-    try:
-        folders = (
-            [request.results]
-            if is_run(request.results)
-            else sorted(path for path in request.results.iterdir() if path.is_dir())
-        )
-    except OSError as error:
-        raise UsageError(f"cannot read {str(request.results)!r}: {error.strerror}") from error
+    folders = folders_of(request.results)
+    known = kept_runs(index, folders)
     by_matrix: dict[str, list[Read]] = {}
     unreadable: list[str] = []
     compared = 0
     for folder in folders:
-        if folder.is_symlink() or not (folder / "run.json").exists():
-            continue
-        facts = store.read(store.RunFacts, folder / "run.json")
-        if facts is None:
+        kept = known.get(folder.name)
+        night = night_of(folder, kept)
+        if night is None:
             unreadable.append(folder.name)
         elif trials.is_trial(folder):
             compared += 1
         else:
-            night = night_of(facts)
-            by_matrix.setdefault(night.matrix, []).append(
-                Read(night=night, folder=folder, cells={cell.id: cell for cell in facts.cells})
-            )
+            by_matrix.setdefault(night.matrix, []).append(Read(night=night, folder=folder, kept=kept))
     notes = []
     if unreadable:
         notes.append(f"left out: {', '.join(unreadable[:5])}: run.json cannot be read")
@@ -117,14 +115,36 @@ def read_runs(request: Request) -> tuple[dict[str, tuple[Read, ...]], tuple[str,
     return ordered, tuple(notes)
 
 
-def night_of(facts: store.RunFacts) -> Night:
-    """Return a run as a column."""
-    return Night(
-        run=facts.run,
-        matrix=matrix_name(facts.run, facts.matrix),
-        started_at_s=facts.started_at_s,
-        lab_version=facts.lab_version,
-    )
+def night_of(folder: Path, kept: KeptRun | None) -> Night | None:
+    """Return a run as a column, None if its run.json cannot be read."""
+    if kept is not None:
+        run, matrix, at_s = kept.called, kept.file, kept.started_at_s
+    else:
+        facts = store.read(store.RunFacts, folder / "run.json")
+        if facts is None:
+            return None
+        run, matrix, at_s = facts.run, facts.matrix, facts.started_at_s
+    return Night(run=run, matrix=matrix_name(run, matrix), started_at_s=at_s)
+
+
+def folders_of(results: Path) -> list[Path]:
+    """Return the folders of runs, or the one of the run that it is itself. Raises UsageError."""
+    if is_run(results):
+        return [results]
+    try:
+        some = sorted(path for path in results.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError as error:
+        raise UsageError(f"cannot read {str(results)!r}: {error.strerror}") from error
+    return [path for path in some if (path / "run.json").exists()]
+
+
+def kept_runs(index: Index | None, folders: Sequence[Path]) -> dict[str, KeptRun]:
+    """Return what the index can tell instead of the folders; they have all that it fails to tell."""
+    if index is None or not folders:
+        return {}
+    with contextlib.suppress(EnvironmentFault):
+        return questions.kept(index, folders[0].absolute().parent)
+    return {}
 
 
 def site_of(runs: dict[str, tuple[Read, ...]], title: str, notes: tuple[str, ...], index: Index | None = None) -> Site:
@@ -146,28 +166,24 @@ def site_of(runs: dict[str, tuple[Read, ...]], title: str, notes: tuple[str, ...
 
 def histories_of(matrix: str, some: tuple[Read, ...], index: Index | None = None) -> Iterator[History]:
     """Yield the cells of a matrix over its runs, those of the newest run first; a cell without any verdict is not there."""
-    cells: dict[str, Cell] = {}
-    for read in reversed(some):
-        cells = cells | {name: cell for name, cell in read.cells.items() if name not in cells}
     by_run = [verdicts_of(read, index) for read in some]
-    for name, cell in cells.items():
-        verdicts = tuple(verdicts.get(name) for verdicts in by_run)
-        if any(verdicts):
-            yield History(matrix=matrix, cell=name, axes=cell.axes, verdicts=verdicts)
+    wanted = set[str]().union(*by_run)
+    for read in reversed(some):
+        for name in [name for name in read.cells if name in wanted] if wanted else ():
+            wanted.remove(name)
+            verdicts = tuple(verdicts.get(name) for verdicts in by_run)
+            yield History(matrix=matrix, cell=name, axes=read.cells[name].axes, verdicts=verdicts)
 
 
 def verdicts_of(read: Read, index: Index | None) -> dict[str, Verdict]:
     """Return the verdicts of a run by cell: from the index what it has of the folder as it is now, all else from the folder."""
-    known: dict[str, Verdict] = {}
-    if index is not None:
+    known: dict[str, Verdict] | None = None
+    if index is not None and read.kept is not None:
         with contextlib.suppress(EnvironmentFault):  # it was readable a moment ago; the folders always are
-            known = questions.verdicts(index, read.folder.absolute())
-    found = {}
-    for cell in read.cells:
-        verdict = known.get(cell) or brief.verdict_in(read.folder, cell)
-        if verdict is not None:
-            found[cell] = verdict
-    return found
+            known = questions.verdicts(index, read.kept)
+    ask = read.kept.ask if read.kept is not None and known is not None else tuple(read.cells)
+    asked = ((cell, brief.verdict_in(read.folder, cell)) for cell in ask)
+    return (known or {}) | {cell: verdict for cell, verdict in asked if verdict is not None}
 
 
 def detail_of(history: History, some: tuple[Read, ...], *, deep: bool) -> Detail | None:

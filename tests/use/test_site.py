@@ -25,7 +25,7 @@ WORDS = ("'x' is undefined", "x\0y", "half \ud800 a pair", "line 12 of /tmp/abc.
 
 
 def shown(results, index):
-    runs, notes = site.read_runs(site.Request(results=results, output=results))
+    runs, notes = site.read_runs(site.Request(results=results, output=results), index)
     told = site.site_of(runs, "t", notes, index)
     return told.nights, told.histories, told.notes
 

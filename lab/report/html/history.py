@@ -33,7 +33,6 @@ class Night:
     run: str
     matrix: str
     started_at_s: float
-    lab_version: str = ""
 
     @property
     def at(self) -> str:
