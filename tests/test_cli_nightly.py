@@ -1,6 +1,7 @@
 """`lab nightly` and `lab diff RUN RUN` on the command line, with nights that nobody executed."""
 
 import json
+import re
 import sys
 import threading
 from pathlib import Path
@@ -82,6 +83,25 @@ def test_a_night_is_told_as_text_and_as_json_and_leaves_its_pages(night, lab, ca
     assert "10 more attempts like it would prove it" in words
     assert lab("diff", "quickstart-night-20261121", "quickstart-night-20261123", "--json") == 0
     assert json.loads(capsys.readouterr().out)["claims"] == 0
+
+
+def test_a_signature_pasted_from_a_page_into_the_known_issues_is_no_news(night, lab, capsys, tmp_path):
+    for day in (21, 22, 23):
+        assert night(f"2026-11-{day}", ".", ".", "T") == 0
+    assert night("2026-11-24", "CCCCC", ".", "T") == ExitCode.KERNEL_FAULT
+    results, pages = tmp_path / "results", tmp_path / "pages"
+    assert lab("site", results, "-o", pages) == 0
+    in_run = re.findall(r'class="key">(\w{12})<', (results / "quickstart-night-20261124" / "report.html").read_text())
+    of_cell = re.findall(r'class="key">(\w{12})<', (pages / f"cells/quickstart/{TMPFS}.html").read_text())
+    assert len(in_run) == 2, "the new one and the one that is expected"
+    assert set(of_cell) < set(in_run)
+    assert f'"key":"{of_cell[0]}"' in (pages / "index.html").read_text()
+    known = tmp_path / "known.yaml"
+    known.write_text(f"version: 1\nissues:\n  - name: pasted\n    signature: {of_cell[0]}\n")
+    capsys.readouterr()
+    assert night("2026-11-25", "CCCCC", ".", "T", words=["--known", known, "--json"]) == 0
+    (issue,) = json.loads(capsys.readouterr().out)["known_issues"]
+    assert (issue["name"], [one["cell"] for one in issue["fits"]]) == ("pasted", [TMPFS])
 
 
 def test_runs_and_attempts_are_not_mixed(night, lab, capsys, tmp_path):

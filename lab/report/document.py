@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 
 from lab.model import AttemptResult, Cell, Finding, NotApplicable, Rate, Result
 from lab.report.judged import Judged
+from lab.results.signature import signature
 from lab.results.store import RunFacts, finite
 from lab.results.verdict import exit_code, most_telling_first
 
@@ -32,7 +33,7 @@ class Where(TypedDict):
 
 
 class FindingDocument(TypedDict):
-    """One fault; lab.model.Finding."""
+    """One fault; lab.model.Finding. signature: its key, the same in every run (lab.results.signature)."""
 
     id: str
     severity: str
@@ -44,6 +45,7 @@ class FindingDocument(TypedDict):
     because: list[str]
     data: dict[str, Any]
     joined: list[FindingDocument]
+    signature: str
 
 
 class Gap(TypedDict):
@@ -258,6 +260,7 @@ def finding_document(finding: Finding) -> FindingDocument:
         "because": list(finding.because),
         "data": finding.data,
         "joined": [finding_document(part) for part in finding.joined],
+        "signature": signature(finding).key,
     }
 
 

@@ -10,8 +10,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,12 +20,13 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lab.model import AttemptResult, Cell, Finding, Outcome, Result, Span
+from lab.model import AttemptResult, Cell, Finding, Outcome, Result, Severity, Span
 from lab.report.document import findings_of, totals
 from lab.report.html.explained import explanation, ids_of, known, links
 from lab.report.plain import duration, one_line, place, plain
 from lab.report.text import differing_axes, source_of
 from lab.results.disk import write_bytes
+from lab.results.signature import signature
 from lab.results.store import RunFacts
 from lab.results.verdict import rate_words
 
@@ -56,7 +57,8 @@ class Line:
 class Proof:
     """A finding with what proves it. href: relative to the page, "" if the file is not there. joined: told with it.
 
-    source: "fs/autofs/waitq.c:532", where the guilty function stands, "" if that is not known.
+    source: "fs/autofs/waitq.c:532", where the guilty function stands, "" if that is not known. key: of its signature, for a
+    file of known issues; "" for what is no fault of the kernel's.
     """
 
     finding: Finding
@@ -65,6 +67,7 @@ class Proof:
     href: str
     lines: tuple[Line, ...]
     joined: tuple[Proof, ...] = ()
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,8 +233,10 @@ def proof_in(inside: str, finding: Finding, folder: Path) -> Proof:
     lines = excerpt(folder, name, finding.where) if name else ()
     href = link(name) if name and open_regular(folder, name, close=True) is not None else ""
     joined = tuple(proof_in(inside, part, folder) for part in finding.joined[:JOINED_AT_MOST])
-    source = source_of(finding)
-    return Proof(finding=finding, source=source, place=place(finding.where), href=href, lines=lines, joined=joined)
+    key = signature(finding).key if finding.severity is Severity.FAIL else ""
+    return Proof(
+        finding=finding, source=source_of(finding), place=place(finding.where), href=href, lines=lines, joined=joined, key=key
+    )  # fmt: skip
 
 
 def inner(attempt: str, file: str) -> str:

@@ -23,6 +23,7 @@ from lab.report.document import (
     run_document,
 )
 from lab.report.judged import judged
+from lab.results.signature import Signature
 from lab.results.store import RunFacts
 
 CHECKS = ("build", "modpost")
@@ -95,6 +96,7 @@ def test_the_judged_document_has_every_key_of_the_contract():
         "because": ["b"],
         "data": {"k": [1]},
         "joined": [],
+        "signature": Signature(id="modpost.undefined", title="t").key,
     }
     assert document["not_applicable"] == [{"check": "kallsyms", "because": "there is no build.txt", "natural": False}]
 

@@ -26,6 +26,7 @@ from lab.model import (
     StepResult,
 )
 from lab.report.page import excerpt, granularity_text, html, write_page
+from lab.results.signature import signature
 from lab.results.store import RunFacts
 
 CELL = Cell(
@@ -182,6 +183,13 @@ def test_nothing_is_loaded_and_nothing_runs(folder):
     text = page(folder)
     assert "<script" not in text
     assert not re.findall(r"(?:https?:)?//[a-z]", text)
+
+
+def test_a_fault_has_its_signature_and_what_is_none_has_not(folder):
+    note = replace(FINDING, id="timestamps.note", severity=Severity.NOTE)
+    attempt = replace(ATTEMPT, findings=(replace(FINDING, joined=(note,)), note))
+    text = page(folder, replace(RESULT, attempts=(attempt,)))
+    assert re.findall(r'<code class="key">(\w+)</code>', text) == [signature(FINDING).key]
 
 
 def test_the_line_of_the_guilty_function_stands_beside_it(folder):

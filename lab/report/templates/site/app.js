@@ -82,7 +82,7 @@
 
   function wordsOf(cell) {
     if (cell.words === null) {
-      const found = cell.found.map((one) => `${data.signatures[one].id} ${data.signatures[one].blame}`);
+      const found = cell.found.map((one) => ["id", "blame", "key"].map((what) => data.signatures[one][what]).join(" "));
       const axes = cell.axes.map((value, number) => value >= 0 ? data.axes[number][1][value] : "");
       cell.words = [cell.id, outcomes[cell.outcome], cell.reason, cell.note, ...found, ...axes].join(" ").toLowerCase();
     }
@@ -281,6 +281,7 @@
         el("p", { class: "message" }, one.message),
         el("p", { class: "facts" }, el("a", { href: hash(changedTo({ view: "cells", found: number })) }, many(now[number].length, "cell")),
           first >= 0 ? ` · first seen ${data.days[first]}` : null,
+          " · signature ", el("code", { class: "key", title: "names this fault in a file of known issues" }, one.key),
           el("span", { class: "bars", role: "img", "aria-label": `cells by day, oldest first: ${one.days.join(" ")}` }, bars)),
         el("details", {}, el("summary", {}, "cells"), el("ul", { class: "plainlist" },
           now[number].slice(0, CELLS_OF_FINDING).map((cell) => el("li", {}, badge(cell.outcome), " ", el("a", { href: pageOf(cell) }, cell.id))),
