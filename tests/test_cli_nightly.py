@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import threading
+from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,47 @@ def test_a_signature_pasted_from_a_page_into_the_known_issues_is_no_news(night, 
     assert night("2026-11-25", "CCCCC", ".", "T", words=["--known", known, "--json"]) == 0
     (issue,) = json.loads(capsys.readouterr().out)["known_issues"]
     assert (issue["name"], [one["cell"] for one in issue["fits"]]) == ("pasted", [TMPFS])
+
+
+def test_a_night_writes_its_site_and_its_mail_if_it_is_asked_to(night, lab, capsys, tmp_path):
+    pages, eml = tmp_path / "pages", tmp_path / "night.eml"
+    words = ["--site", pages, "--mail", eml, "--to", "lab@example.org", "--from", "Näme <me@example.org>"]
+    for day in (21, 22, 23):
+        assert night(f"2026-11-{day}", ".", ".", "T", words=words) == 0
+    capsys.readouterr()
+    assert night("2026-11-24", "CCCCC", ".", "T", words=words) == ExitCode.KERNEL_FAULT
+    said = capsys.readouterr().out
+    assert f"mail, not sent: {eml}" in said
+    assert '["quickstart-night-20261124",' in (pages / "index.html").read_text()
+    message = message_from_bytes(eml.read_bytes(), policy=policy.default)
+    assert message["Subject"] == "[quickstart] 2026-11-24: 1 new, 1 still; exit code 1"
+    assert (message["To"], message["From"]) == ("lab@example.org", "Näme <me@example.org>")
+    assert message["Date"].datetime is not None
+    body = message.get_content()
+    assert body.startswith(said.partition("\nreport:")[0]), "word by word what was printed"
+    (command,) = [line.split() for line in body.splitlines() if line.startswith("    lab export")]
+    assert lab(*command[1:]) == 0
+    assert "lib/ctype.o: expected expression before ';' token" in capsys.readouterr().out
+
+
+def test_a_face_that_cannot_be_written_spoils_no_night(night, capsys, tmp_path):
+    (tmp_path / "night.eml").mkdir()
+    assert night("2026-11-21", ".", ".", "T", words=["--mail", tmp_path / "night.eml"]) == 0
+    told = capsys.readouterr()
+    assert "the night is as it is, but: cannot write" in told.err
+    assert "exit code 0" in told.out
+
+
+def test_what_cannot_be_written_is_refused_before_the_night(lab, capsys, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+    for words, told in (
+        (["--site", tmp_path], "no site of the lab"),
+        (["--mail", tmp_path / "none" / "night.eml"], "no such folder"),
+        (["--mail", tmp_path / "night.eml", "--to", "nobody"], "'nobody' is no mail address"),
+    ):
+        assert lab("nightly", MATRIX, *words) == ExitCode.USAGE
+        assert told in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "results").exists()
 
 
 def test_runs_and_attempts_are_not_mixed(night, lab, capsys, tmp_path):

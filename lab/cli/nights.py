@@ -6,9 +6,9 @@ import datetime
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,16 +22,21 @@ from lab.cli.plumbing import (
     emit,
     interrupt_once,
     load_tables,
+    said,
     settings,
     shown,
 )
 from lab.errors import ExitCode, LabError, UsageError
+from lab.events import Note
 from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.report import live, page, plain
 from lab.report import nightly as report
+from lab.report.export.mail import Envelope, address
+from lab.report.export.morning import morning
+from lab.report.html.write import ours
 from lab.settings import seconds_of
-from lab.use import changes, indexing, nightly, session, storing
+from lab.use import changes, export, indexing, nightly, session, site, storing
 
 WINDOW_MAX, MORE_MAX = 400, 100
 
@@ -41,15 +46,47 @@ Known = Annotated[
 ]
 
 
-def pages(done: nightly.Done) -> str:
+Face = Callable[[nightly.Done, Mapping[str, Any]], str]
+"""Who tells of a night, and of its contract, beside the terminal, once it is written down: returns a line for people, or ""."""
+
+
+def pages(done: nightly.Done, contract: Mapping[str, Any]) -> str:
     """Write report.html of what a night executed, and return where the first is."""
     paths = [page.write_page(one.facts, one.by_cell, one.folder) for one in done.sessions]
     return f"report: {shown(paths[0])}" if paths else ""
 
 
-Face = Callable[[nightly.Done], str]
-FACES: tuple[Face, ...] = (pages,)
-"""Who tells of a night beside the terminal, once it is written down: each returns a line for people, or ""."""
+def site_face(output: Path) -> Face:
+    """Return what writes the site. Raises UsageError now, and not after the night, if something else lies there."""
+    ours(output.absolute())
+
+    def face(done: nightly.Done, contract: Mapping[str, Any]) -> str:
+        if done.interrupted:
+            return ""
+        options = settings()
+        request = site.Request(results=options.results, output=output, index=options.index)
+        return f"site: {shown(site.written(request, said).index)}"
+
+    return face
+
+
+def mail_face(path: Path, envelope: Envelope) -> Face:
+    """Return what writes the mail. Raises UsageError now, and not after the night, if it cannot be written like that."""
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"no such folder: {str(path.parent)!r}")
+    try:
+        for one in (envelope.sender, *envelope.to):
+            address(one)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+    def face(done: nightly.Done, contract: Mapping[str, Any]) -> str:
+        if done.interrupted:
+            return ""
+        export.keep(path, morning(contract, done.news.claimed, envelope, time.time()))
+        return f"mail, not sent: {shown(path)}"
+
+    return face
 
 
 def nightly_command(
@@ -68,6 +105,16 @@ def nightly_command(
         bool, typer.Option("--again", help="run also what was judged before and has not changed since")
     ] = False,
     accel: Annotated[Accel, typer.Option(help="how guests run; auto: KVM where a guest was seen to run")] = Accel.AUTO,
+    site_folder: Annotated[
+        Path | None, typer.Option("--site", metavar="DIR", help="write all runs as pages, as `lab site -o DIR` does")
+    ] = None,
+    mail_file: Annotated[
+        Path | None, typer.Option("--mail", metavar="FILE", help="write what is said as a mail (.eml); never sent")
+    ] = None,
+    sender: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help="of the mail")
+    ] = "kbuild-lab <lab@localhost>",
+    to: Annotated[list[str] | None, typer.Option("--to", metavar="ADDRESS", help="of the mail; repeatable")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run what is new in a matrix or was not judged, and say what changed since the nights before.
@@ -82,12 +129,17 @@ def nightly_command(
         raise UsageError("--every goes with neither --today nor --json", hint="each night's verdict is in its folder")
     period_s = seconds_of(every, "--every") if every else 0.0
     day = day_of(today)
+    faces: list[Face] = [pages]
+    if site_folder is not None:
+        faces.append(site_face(site_folder))
+    if mail_file is not None:
+        faces.append(mail_face(mail_file, Envelope(sender=sender, to=tuple(to or ()))))
     stop = threading.Event()
     interrupt_once(stop)
 
     def once() -> ExitCode:
         request = asked(matrix, cell, known, day, window=window, more=more, again=again, accel=accel)
-        return one_night(request, stop, as_json=as_json)
+        return one_night(request, stop, faces, as_json=as_json)
 
     raise typer.Exit(repeated(once, period_s, stop) if every else once())
 
@@ -111,7 +163,7 @@ def asked(
     )
 
 
-def one_night(request: nightly.Request, stop: threading.Event, *, as_json: bool) -> ExitCode:
+def one_night(request: nightly.Request, stop: threading.Event, faces: Sequence[Face], *, as_json: bool) -> ExitCode:
     """Run one night, tell it, and return how it ends."""
     options, rows = settings(), load_tables()
     history = session.history(options).durations
@@ -119,14 +171,23 @@ def one_night(request: nightly.Request, stop: threading.Event, *, as_json: bool)
         done = nightly.night(request, options, rows, sink, stop)
         indexing.update(options, sink)
         storing.copy(tuple(one.facts.run for one in done.sessions), options, sink)
-    faces = [line for face in FACES if (line := face(done))]
     shared = report.comparison_document(done.comparison, done.told, done.news)
     contract = report.night_document(
         done.run, done.night, done.tonight, done.previous, shared, folder=shown(done.folder),
         exit_code=int(done.exit_code),
     )  # fmt: skip
-    emit(contract, "\n".join([report.night_text(contract), *faces]), as_json=as_json)
+    lines = [line for face in faces if (line := faced(face, done, contract))]
+    emit(contract, "\n".join([report.night_text(contract), *lines]), as_json=as_json)
     return done.exit_code
+
+
+def faced(face: Face, done: nightly.Done, contract: Mapping[str, Any]) -> str:
+    """Return a face's line; that it cannot be written is told and spoils no night."""
+    try:
+        return face(done, contract)
+    except LabError as error:
+        said(Note(at_s=time.time(), text=f"the night is as it is, but: {error.message}"))
+        return ""
 
 
 def repeated(once: Callable[[], ExitCode], period_s: float, stop: threading.Event) -> ExitCode:

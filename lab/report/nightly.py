@@ -156,7 +156,7 @@ def comparison_lines(contract: Mapping[str, Any]) -> list[str]:
         lines = ["nothing new, nothing wrong" if not rows else "nothing but known issues"]
     if len(rows) > SHOWN_AT_MOST:
         lines.append(f"and more: {len(rows)} in all (--json has them)")
-    return [*lines, *_known(contract), "", _closing(contract)]
+    return [*lines, *_known(contract), "", closing(contract)]
 
 
 def _difference(row: Mapping[str, Any]) -> Iterator[str]:
@@ -244,7 +244,8 @@ def _issue(issue: Mapping[str, Any]) -> str:
     return f"{issue['name']}{f' ({facts})' if facts else ''}{because}"
 
 
-def _closing(contract: Mapping[str, Any]) -> str:
+def closing(contract: Mapping[str, Any]) -> str:
+    """Return the last line of a night or a comparison: how much of what, and how it ends."""
     count: dict[str, int] = {}
     for row in contract["differences"]:
         heading = HEADINGS[Change(row["change"])].lower() if not row["known"] else "known"

@@ -35,10 +35,7 @@ def write_site(site: Site, folder: Path, lab_version: str) -> Written:
     Raises UsageError if something else lies there, EnvironmentFault if the disk does not take it.
     """
     folder = folder.absolute()
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise UsageError(f"{str(folder)!r} is no folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise UsageError(f"{str(folder)!r} has files that are no site of the lab", hint="name an empty or a new folder")
+    ours(folder)
     making = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
@@ -53,6 +50,14 @@ def write_site(site: Site, folder: Path, lab_version: str) -> Written:
         shutil.rmtree(making, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     return Written(index=folder / "index.html", pages=pages, bytes=size)
+
+
+def ours(folder: Path) -> None:
+    """Raise UsageError if a site must not be put into this folder: there is something else."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UsageError(f"{str(folder)!r} is no folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise UsageError(f"{str(folder)!r} has files that are no site of the lab", hint="name an empty or a new folder")
 
 
 def fill(site: Site, making: Path, folder: Path, lab_version: str) -> tuple[int, int]:
