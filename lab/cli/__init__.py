@@ -259,6 +259,7 @@ def compare_builds_command(
 
 app.command("diff")(attempts.diff_command)
 app.command("site")(faces.site_command)
+app.command("serve")(faces.serve_command)
 app.command("export")(faces.export_command)
 app.command("bundle")(bundles.bundle_command)
 app.command("verify-bundle")(bundles.verify_bundle_command)

@@ -1,4 +1,4 @@
-"""`lab site` and `lab export`: results for other people's eyes and programs."""
+"""`lab site`, `lab serve` and `lab export`: results for other people's eyes and programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab.report.export.kcidb import kcidb
 from lab.report.export.mail import Envelope, mail
 from lab.report.export.markdown import markdown
 from lab.report.export.told import Told
-from lab.use import export, indexing, site
+from lab.use import export, indexing, serve, site
 
 Mails = Annotated[list[str] | None, typer.Option(metavar="ADDRESS", help="of the mail; repeatable")]
 
@@ -50,6 +50,24 @@ def site_command(
         "bytes": made.bytes,
     }
     emit(contract, f"{shown(made.index)}: {made.pages} pages, {made.bytes / (1 << 20):.1f} MiB", as_json=as_json)
+
+
+def serve_command(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="what `lab site -o DIR` wrote")] = Path("site"),
+    bind: Annotated[
+        str, typer.Option("--bind", metavar="ADDRESS", help="where to listen; by default nobody else gets there")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free")] = 8000,
+) -> None:
+    """Serve a site over HTTP, to be read only, until it is interrupted.
+
+    Nothing but the site's own files is handed out; links to the evidence lead nowhere.
+    """
+    with serve.opened(folder, bind, port) as server:
+        if not server.loopback:
+            print("lab: whoever reaches this address can read the site", file=sys.stderr, flush=True)
+        print(f"{shown(folder)} is at {server.url}; Ctrl-C ends it", flush=True)
+        server.serve_forever()
 
 
 def export_command(
