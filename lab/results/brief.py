@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab.model import AttemptResult, Outcome, Result
 from lab.results import store
+from lab.results.comparison import TELLING
 from lab.results.disk import checked
 from lab.results.signature import Signature, signature, told
 
@@ -42,6 +43,22 @@ def verdict_of(result: Result, attempts: Iterable[AttemptResult]) -> Verdict:
         reason=result.reason,
         seconds=result.seconds,
         found=ordered(map(signature, deciding)),
+    )
+
+
+def pooled(first: Verdict, further: Verdict) -> Verdict:
+    """Return two verdicts on a cell in one night as one: the worse one tells, and no pass hides a failure before it."""
+    if first.outcome is further.outcome:
+        outcome, reason = first.outcome, f"{first.reason}; the same in further attempts"
+    elif TELLING.index(first.outcome) < TELLING.index(further.outcome):
+        outcome, reason = first.outcome, f"{first.reason}; in further attempts {further.outcome}: {further.reason}"
+    else:
+        outcome, reason = further.outcome, f"{further.reason}; in the attempts before {first.outcome}: {first.reason}"
+    return Verdict(
+        outcome=outcome,
+        reason=reason,
+        seconds=first.seconds + further.seconds,
+        found=ordered((*first.found, *further.found)),
     )
 
 

@@ -98,7 +98,13 @@ def further_name(run: str) -> str:
 
 def is_further(run: str) -> bool:
     """Whether a run has further attempts of a night, by its name."""
-    return re.fullmatch(r".+-night-[0-9]{8}(?:-[0-9]+)?-more(?:-[0-9]+)?", run) is not None
+    return bool(night_of_further(run))
+
+
+def night_of_further(run: str) -> str:
+    """Return the name of the night of which a run has further attempts, "" if it is no such run."""
+    found = re.fullmatch(r"(.+-night-[0-9]{8}(?:-[0-9]+)?)-more(?:-[0-9]+)?", run)
+    return found[1] if found else ""
 
 
 def write(folder: Path, night: NightFacts) -> None:

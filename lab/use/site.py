@@ -18,7 +18,7 @@ from lab.model import Cell, Result
 from lab.report import contrasted
 from lab.report.html.history import UNEXPECTED, Detail, History, Night, Site
 from lab.report.html.write import Written, matrix_name, write_site
-from lab.results import brief, questions, store, trials
+from lab.results import brief, nights, questions, store, trials
 from lab.results.brief import Verdict
 from lab.results.disk import checked
 from lab.results.index import Index, existing
@@ -44,17 +44,20 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """A run as it was read. kept: what the index has of it, None if the folder is to be read."""
+    """A run as it was read. kept: what the index has of it, None if the folder is to be read.
+
+    further: folders of runs that have further attempts of it, if it is a night.
+    """
 
     night: Night
     folder: Path
     kept: KeptRun | None = None
+    further: tuple[Path, ...] = ()
 
     @cached_property
     def cells(self) -> dict[str, Cell]:
         """Its cells, read when they are asked for: of many nights those of the newest are mostly enough."""
-        facts = store.read(store.RunFacts, self.folder / "run.json")
-        return {cell.id: cell for cell in facts.cells} if facts else {}
+        return cells_in(self.folder)
 
 
 def written(request: Request, sink: Sink) -> Written:
@@ -89,7 +92,7 @@ def is_run(folder: Path) -> bool:
 
 def read_runs(request: Request, index: Index | None = None) -> tuple[dict[str, tuple[Read, ...]], tuple[str, ...]]:
     """Return the newest runs by matrix, oldest first, and what was left out."""
-    folders = folders_of(request.results)
+    folders, further = with_further(folders_of(request.results))
     known = kept_runs(index, folders)
     by_matrix: dict[str, list[Read]] = {}
     unreadable: list[str] = []
@@ -102,7 +105,8 @@ def read_runs(request: Request, index: Index | None = None) -> tuple[dict[str, t
         elif trials.is_trial(folder):
             compared += 1
         else:
-            by_matrix.setdefault(night.matrix, []).append(Read(night=night, folder=folder, kept=kept))
+            read = Read(night=night, folder=folder, kept=kept, further=tuple(further.get(folder.name, ())))
+            by_matrix.setdefault(night.matrix, []).append(read)
     notes = []
     if unreadable:
         notes.append(f"left out: {', '.join(unreadable[:5])}: run.json cannot be read")
@@ -138,6 +142,24 @@ def folders_of(results: Path) -> list[Path]:
     return [path for path in some if (path / "run.json").exists()]
 
 
+def with_further(folders: Sequence[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
+    """Return the folders that are columns, and by name of a night those that have its further attempts: they are part of it."""
+    names = {path.name for path in folders}
+    further: dict[str, list[Path]] = {}
+    for path in folders:
+        night = nights.night_of_further(path.name)
+        if night in names:
+            further.setdefault(night, []).append(path)
+    parts = {path for some in further.values() for path in some}
+    return [path for path in folders if path not in parts], further
+
+
+def cells_in(folder: Path) -> dict[str, Cell]:
+    """Return the cells of a run by id, none if its run.json cannot be read."""
+    facts = store.read(store.RunFacts, folder / "run.json")
+    return {cell.id: cell for cell in facts.cells} if facts else {}
+
+
 def kept_runs(index: Index | None, folders: Sequence[Path]) -> dict[str, KeptRun]:
     """Return what the index can tell instead of the folders; they have all that it fails to tell."""
     if index is None or not folders:
@@ -168,11 +190,21 @@ def histories_of(matrix: str, some: tuple[Read, ...], index: Index | None = None
     """Yield the cells of a matrix over its runs, those of the newest run first; a cell without any verdict is not there."""
     by_run = [verdicts_of(read, index) for read in some]
     wanted = set[str]().union(*by_run)
-    for read in reversed(some):
-        for name in [name for name in read.cells if name in wanted] if wanted else ():
+    for cells in cells_by_run(some):
+        if not wanted:
+            break
+        for name in [name for name in cells if name in wanted]:
             wanted.remove(name)
             verdicts = tuple(verdicts.get(name) for verdicts in by_run)
-            yield History(matrix=matrix, cell=name, axes=read.cells[name].axes, verdicts=verdicts)
+            yield History(matrix=matrix, cell=name, axes=cells[name].axes, verdicts=verdicts)
+
+
+def cells_by_run(some: tuple[Read, ...]) -> Iterator[dict[str, Cell]]:
+    """Yield the cells of each run, the newest first, each read when it is asked for."""
+    for read in reversed(some):
+        yield read.cells
+        for folder in read.further:
+            yield cells_in(folder)
 
 
 def verdicts_of(read: Read, index: Index | None) -> dict[str, Verdict]:
@@ -183,21 +215,34 @@ def verdicts_of(read: Read, index: Index | None) -> dict[str, Verdict]:
             known = questions.verdicts(index, read.kept)
     ask = read.kept.ask if read.kept is not None and known is not None else tuple(read.cells)
     asked = ((cell, brief.verdict_in(read.folder, cell)) for cell in ask)
-    return (known or {}) | {cell: verdict for cell, verdict in asked if verdict is not None}
+    found = (known or {}) | {cell: verdict for cell, verdict in asked if verdict is not None}
+    for folder in read.further:
+        for cell in cells_in(folder):
+            verdict = brief.verdict_in(folder, cell)
+            if verdict is not None:
+                found[cell] = brief.pooled(found[cell], verdict) if cell in found else verdict
+    return found
 
 
 def detail_of(history: History, some: tuple[Read, ...], *, deep: bool) -> Detail | None:
     """Return a cell's newest run in full. deep: also what its build made and said differently from the last good run."""
     read = some[history.last]
-    result = store.read(Result, read.folder / checked(history.cell) / "result.json")
-    if result is None:
+    told = (
+        (folder, store.read(Result, folder / checked(history.cell) / "result.json"))
+        for folder in (read.folder, *read.further)
+    )
+    found = [(folder, result) for folder, result in told if result is not None]
+    if not found:
         return None
-    whole = replace(result, attempts=store.read_attempts(read.folder, history.cell))
+    # of a night with further attempts the run that has the night's verdict
+    folder, result = next((one for one in found if one[1].outcome is history.now.outcome), found[0])
+    whole = replace(result, attempts=store.read_attempts(folder, history.cell))
     differs: tuple[str, ...] = ()
     if history.last_good is not None and history.now.outcome in UNEXPECTED:
         good = some[history.last_good].folder
-        differs = differences(good, read.folder, whole, deep=deep)
-    return Detail(result=whole, cell=read.cells.get(history.cell), folder=read.folder, differs=differs)
+        differs = differences(good, folder, whole, deep=deep)
+    cell = read.cells.get(history.cell) or cells_in(folder).get(history.cell)
+    return Detail(result=whole, cell=cell, folder=folder, differs=differs)
 
 
 def differences(good: Path, run: Path, result: Result, *, deep: bool) -> tuple[str, ...]:

@@ -128,6 +128,34 @@ def read_of(results, index, monkeypatch):
     return read
 
 
+@pytest.mark.parametrize(
+    ("first", "further", "run", "words"),
+    [
+        ("C", "....", "m-night-20261101", "; in further attempts PASS: "),
+        (".", ".C", "m-night-20261101-more", "; in the attempts before PASS: "),
+        ("C", "C", "m-night-20261101", "; the same in further attempts"),
+        ("E", "C", "m-night-20261101-more", "; in the attempts before ERROR: "),
+    ],
+)
+def test_further_attempts_are_part_of_their_night_and_hide_no_failure(tmp_path, first, further, run, words):
+    results = tmp_path / "results"
+    write_run(results, "m-night-20261101-more", {"a": further}, at_s=2.0)
+    write_run(
+        results, "m-night-20261101", {"a": first, "b": "."}, at_s=1.0, night="2026-11-01",
+        further=("m-night-20261101-more",),
+    )  # fmt: skip
+    made = site.written(site.Request(results=results, output=tmp_path / "site"), silent)
+    columns, (history, other), _ = shown(results, None)
+    assert [night.run for night in columns["m"]] == ["m-night-20261101"]
+    assert history.now.outcome is Outcome.FAIL
+    assert words in history.now.reason
+    assert [one.id for one in history.now.found if one.id.startswith("build")] == ["build.compiler"]
+    assert other.now.outcome is Outcome.PASS
+    page = (made.index.parent / "cells/m/a.html").read_text()
+    assert f"results/{run}/a/1/reproduce.sh" in page
+    assert "expected expression before" in page, "the page has the evidence of the failure"
+
+
 def test_what_the_index_has_is_not_read_again(results, monkeypatch):
     index = grown(results)
     assert read_of(results, index, monkeypatch) == ["m-20261103-010000/a"], "it has no verdict"

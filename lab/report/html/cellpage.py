@@ -45,7 +45,7 @@ def cell_page(
         console=console,
         console_lines=console.count("\n") + 1,
         console_href=console_href,
-        commands=commands(history, nights[last], view),
+        commands=commands(history, detail.folder.name if detail else nights[last].run, view),
         nights=night_rows(history, nights),
     )
 
@@ -123,12 +123,12 @@ def console_tail(view: CellView, folder: Path) -> tuple[str, str]:
     return "", ""
 
 
-def commands(history: History, night: Night, view: CellView | None) -> tuple[str, ...]:
+def commands(history: History, name: str, view: CellView | None) -> tuple[str, ...]:
     """Return what makes the newest run's attempts again, with the lab and without it. Names are harmless by their pattern."""
-    run, cell = f"results/{night.run}", history.cell
+    run, cell = f"results/{name}", history.cell
     rows = ["# with the lab and the matrix", f"lab run MATRIX.yaml --cell {cell}"]
     for attempt in view.attempts[:1] if view else ():
-        if FOLDER_NAME.fullmatch(night.run) and PurePosixPath(attempt.result.folder).parts[:1] == (cell,):
+        if FOLDER_NAME.fullmatch(name) and PurePosixPath(attempt.result.folder).parts[:1] == (cell,):
             where = one_line(f"{run}/{attempt.result.folder}")
             rows += ["# without the lab: sh, docker, root", f"{where}/reproduce.sh"]
             rows += ["# as one file for another machine", f"lab bundle {where}"]
