@@ -19,7 +19,7 @@ UNSAFE = re.compile(
 
 def plain(text: str) -> str:
     """Return text with escape sequences dropped and everything else that is not plain made visible; tabs are expanded."""
-    if text.isascii() and text.isprintable():
+    if text.isascii() and (text.isprintable() or text.replace("\n", "").isprintable()):
         return text  # most of what pages are made of: pages of ten thousand cells have millions of such words
     text = ESCAPES.sub("", text).replace("\r\n", "\n")
     return UNSAFE.sub(visible, text).expandtabs(8)

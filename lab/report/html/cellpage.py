@@ -116,7 +116,8 @@ def console_tail(view: CellView, folder: Path) -> tuple[str, str]:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - CONSOLE_BYTES_AT_MOST))
             raw = file.read(CONSOLE_BYTES_AT_MOST)
-        lines = re.sub(rb"\r+\n", b"\n", raw).decode("utf-8", "replace").rstrip("\r\n").split("\n")
+        unix = re.sub(rb"\r+\n", b"\n", raw) if b"\r" in raw else raw
+        lines = unix.decode("utf-8", "replace").rstrip("\r\n").split("\n")
         whole = lines if size <= CONSOLE_BYTES_AT_MOST else lines[1:] or lines
         shown = plain("\n".join(whole[-CONSOLE_LINES_AT_MOST:])).split("\n")
         return "\n".join(line[:LINE_CHARS_AT_MOST] for line in shown), link(name)
