@@ -50,7 +50,6 @@ from lab.results.verdict import JUDGED
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
-BEGINNING = rb'\s*\{\s*"schema_version"\s*:\s*%d\s*,'
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,119}")
 SURROGATE = re.compile("[\ud800-\udfff]")
 LATEST = "latest"
@@ -126,7 +125,7 @@ def finite(value: Any) -> Any:
 def decoded(kind: type[T], raw: bytes) -> T | None:
     """Return the object that encoded() wrote, now or in an earlier version; None if these bytes are not one of this kind."""
     try:
-        if not re.match(BEGINNING % SCHEMA_VERSION, raw):  # encoded() begins so: most files need not be parsed twice
+        if not re.match(rb'\s*\{\s*"schema_version"\s*:\s*%d\s*,' % SCHEMA_VERSION, raw):  # as encoded() begins
             head = adapter(dict[str, Any]).validate_json(raw)
             if head.get("schema_version") != SCHEMA_VERSION:
                 document = migrate.migrated(kind.__name__, head, SCHEMA_VERSION, migrate.STEPS)
