@@ -31,6 +31,9 @@ from lab.use.crew import Crew, pools
 from lab.use.given import sha256_of
 from lab.use.hunt import REVERT, Judged
 
+BOOTS = "boots"
+"""In the folder of a bisection: boots of kernels that were kept, each a run of `lab boot`. No cell has this name: theirs have
+a commit before them."""
 WORDS = {
     Verdict.FAILED: "failed",
     Verdict.SOUND: "sound",
@@ -212,9 +215,10 @@ class CellJudge:
             deadlines=cell.deadlines,
             accel=self.accel,
         )
+        inside = replace(self.settings, results=self.opened.folder / BOOTS)
         began = time.monotonic()
         try:
-            done = boot.boot(request, self.settings, self.tables, self.sink, self.stop)
+            done = boot.boot(request, inside, self.tables, self.sink, self.stop)
         except UsageError as error:
             raise EnvironmentFault(f"a kernel that was kept cannot be booted again: {error.message}") from error
         if done.interrupted:
@@ -229,5 +233,5 @@ class CellJudge:
         )
         said = WORDS[verdict_of(result, self.question.findings)]
         return Judged(
-            verdict=said, seconds=time.monotonic() - began, reason=f"{told.reason} (results/{done.folder.name})"
+            verdict=said, seconds=time.monotonic() - began, reason=f"{told.reason} ({BOOTS}/{done.folder.name})"
         )
