@@ -82,7 +82,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
         "cli.stores",
         "cli.trials",
     },
-    "pydantic": {"tables", "matrix.read", "settings", "results.store", "report.document", "environment.image"},
+    "pydantic": {"tables", "matrix.read", "settings", "results.codec", "report.document", "environment.image"},
 }
 
 

@@ -16,23 +16,20 @@ several that share it and never a cell (pytest's workers).
 from __future__ import annotations
 
 import fcntl
-import json
-import math
 import os
 import re
-from collections.abc import Hashable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, TypeVar
 
 from lab.errors import UsageError
 from lab.model import AttemptResult, Cell, Finding, Need, NotApplicable, Result, StepResult
-from lab.results import migrate
+from lab.results.codec import adapter as adapter  # known here, too: what is stored is what is encoded
+from lab.results.codec import decoded as decoded
+from lab.results.codec import encoded as encoded
+from lab.results.codec import finite as finite
 from lab.results.disk import (
     aside_numbers,
     attempt_folders,
@@ -49,9 +46,7 @@ from lab.results.verdict import JUDGED
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,119}")
-SURROGATE = re.compile("[\ud800-\udfff]")
 LATEST = "latest"
 
 
@@ -89,58 +84,6 @@ class History:
     durations: dict[str, float] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     needs: dict[str, Need] = field(default_factory=dict)
-
-
-# -------------------------------------------------------------------------------------------------------- the codec
-
-
-def encoded(value: Any, *, indent: int | None = 1) -> bytes:
-    """Return a model object, or a mapping of JSON values, as JSON with schema_version.
-
-    indent: None for what no person reads; it is several times as fast.
-
-    What comes back from decoded() is equal, as far as JSON can say it: in `data` and `facts` tuples become lists, objects
-    that are no JSON their str(), numbers that are not finite None, and half a surrogate pair U+FFFD, anywhere.
-    """
-    fields = dict(value) if isinstance(value, Mapping) else asdict(value)
-    document = {"schema_version": SCHEMA_VERSION, **fields}
-    try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent, default=str)
-    except ValueError:
-        text = json.dumps(finite(document), ensure_ascii=False, allow_nan=False, indent=indent, default=str)
-    return SURROGATE.sub("\ufffd", text).encode() + b"\n"
-
-
-def finite(value: Any) -> Any:
-    """Return JSON values with None for every number that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return value
-
-
-def decoded(kind: type[T], raw: bytes) -> T | None:
-    """Return the object that encoded() wrote, now or in an earlier version; None if these bytes are not one of this kind."""
-    try:
-        if not re.match(rb'\s*\{\s*"schema_version"\s*:\s*%d\s*,' % SCHEMA_VERSION, raw):  # as encoded() begins
-            head = adapter(dict[str, Any]).validate_json(raw)
-            if head.get("schema_version") != SCHEMA_VERSION:
-                document = migrate.migrated(kind.__name__, head, SCHEMA_VERSION, migrate.STEPS)
-                if document is None:
-                    return None
-                raw = json.dumps(document).encode()
-        return cast(T, adapter(cast(Hashable, kind)).validate_json(raw, strict=True))
-    except (ValidationError, ValueError, RecursionError):
-        return None
-
-
-@cache
-def adapter(kind: Hashable) -> TypeAdapter[Any]:
-    """Return the validator of a type; building one costs milliseconds."""
-    return TypeAdapter(cast(Any, kind))
 
 
 def read(kind: type[T], path: Path) -> T | None:

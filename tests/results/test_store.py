@@ -29,7 +29,7 @@ from lab.model import (
     Span,
     TarballSource,
 )
-from lab.results import disk, store
+from lab.results import codec, disk, store
 from lab.results.store import History, RunFacts, decoded, encoded, open_run, run_name
 
 PLAIN = Cell(
@@ -367,7 +367,7 @@ def test_a_document_of_an_earlier_version_is_read_as_todays_has_it(monkeypatch, 
         return {"reason" if key == "because" else key: value for key, value in document.items()}
 
     assert decoded(AttemptResult, written) is None
-    monkeypatch.setattr(store, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(codec, "SCHEMA_VERSION", 3)
     monkeypatch.setattr("lab.results.migrate.STEPS", {1: step, 2: lambda kind, document: document})
     assert decoded(AttemptResult, written) == PASSED
     assert decoded(AttemptResult, encoded(PASSED)) == PASSED
