@@ -21,7 +21,7 @@ class Worker:
     """What a machine says of itself. pools: how much it has of what jobs hold.
 
     code, images: hashes over its lab and its image definitions. machine: uname -m. native: architectures whose programs its
-    kernel runs by itself. kvm: whether it has /dev/kvm that we may use. lacks: what it cannot do, and why; the keys are those
+    kernel runs by itself. kvm: whether a guest was seen to run under it. lacks: what it cannot do, and why; the keys are those
     of Wants.parts. host: for people.
     """
 

@@ -21,6 +21,7 @@ from lab.tables import Arch, Purpose, Tables
 from lab.use.guest import BOOT_IN
 
 ENGINE_STARTS_WITHIN_S = 30.0
+KVM = Path("/dev/kvm")
 ROUNDS = 3  # a fix may uncover the next lack: the engine is installed, then started, then asked
 
 
@@ -57,11 +58,10 @@ def fix(settings: Settings, tables: Tables, sink: Sink) -> tuple[Capability, ...
 
 def kvm_works(engine: Engine, boot_image: str, settings: Settings, arch: Arch) -> tuple[bool, str]:
     """Boot the probe guest under KVM and say whether it really ran, and what was seen."""
-    kvm = Path("/dev/kvm")
     if arch.uname_machine != os.uname().machine:
         return False, f"this host does not run {arch.name} natively"
-    if not kvm.exists():
-        return False, "no /dev/kvm"
+    if not KVM.exists():
+        return False, f"no {KVM}"
     settings.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kvm-", dir=settings.cache) as scratch:
         folder = Path(scratch)
@@ -74,8 +74,8 @@ def kvm_works(engine: Engine, boot_image: str, settings: Settings, arch: Arch) -
             image=boot_image,
             user=f"{settings.uid}:{settings.gid}",
             mounts=(Mount(host=folder, inside=BOOT_IN),),
-            devices=("/dev/kvm:/dev/kvm:rw",),
-            groups=(str(kvm.stat().st_gid),),
+            devices=(f"{KVM}:{KVM}:rw",),
+            groups=(str(KVM.stat().st_gid),),
         )
         log = folder / step.log
         result = engine.execute(step, place, log)
@@ -85,6 +85,19 @@ def kvm_works(engine: Engine, boot_image: str, settings: Settings, arch: Arch) -
     hung = result.ending is Ending.DEADLINE
     how = f"the probe guest hung for {step.deadline_s:.0f} s" if hung else "the probe guest did not run"
     return False, ": ".join([how, *(line.strip() for line in said.splitlines() if line.strip())][:2])
+
+
+def kvm_of_this_machine(engine: Engine, settings: Settings, tables: Tables, sink: Sink) -> tuple[bool, str]:
+    """Say whether guests of this machine's own architecture run under KVM, by running one, and what was seen.
+
+    The image that boots is made if it is not there, but only where there is something to try. Raises EnvironmentFault.
+    """
+    native = next((row for row in tables.arch.values() if row.uname_machine == os.uname().machine), None)
+    if native is None or not KVM.exists():
+        return False, "no row for this host" if native is None else f"no {KVM}"
+    booter = tables.image[native.machines[0].image]
+    built = image.prepare(booter, engine, settings, lambda text: sink(Note(text=text, at_s=time.time())))
+    return kvm_works(engine, built.id, settings, native)
 
 
 def acceleration(asked: str, arch: Arch, qemu: str, engine: Engine, settings: Settings, sink: Sink) -> machine.Accel:

@@ -91,10 +91,12 @@ def serve(address: str, settings: Settings, tables: Tables, sink: Sink, name: st
     Containers and scratch folders that a killed worker left are swept first, as by every other lab.
     """
     called = name or f"{socket.gethostname()}-{os.getpid()}"
-    facts = remote.facts(settings, tables, called)
+    facts = remote.facts(settings, tables, called, sink)
     sink(Note(text=f"worker {called}: {facts.machine}, {facts.pools}; runs natively: {', '.join(facts.native)}"))
     if why := facts.lacks.get("engine"):
         sink(Note(text=f"this worker will be refused: {why}"))
     remote.sweep(settings, sink)
-    resident = clusters.Resident(facts=store.encoded(facts), perform=remote.Hand(settings, tables).perform)
+    resident = clusters.Resident(
+        facts=store.encoded(facts), perform=remote.Hand(settings, tables, kvm=facts.kvm).perform
+    )
     clusters.serve(address, resident, threads=settings.cores, resources=facts.pools, name=called)

@@ -23,19 +23,19 @@ from lab import __version__, errors
 from lab.environment import emulation, filesystem, parcels
 from lab.environment import engine as engines
 from lab.errors import EnvironmentFault, LabError
-from lab.events import Event, JobProgress, Note, Sink
+from lab.events import Event, JobProgress, Note, Sink, silent
 from lab.model import AttemptResult, Cell, Emulation
 from lab.plan.jobs import JobKind
 from lab.plan.placing import Worker
 from lab.results import store
 from lab.settings import Settings
 from lab.tables import Tables
-from lab.use import attempt
+from lab.use import attempt, doctor
 from lab.use import sweep as sweeper
 from lab.use.crew import Crew, pools
 
 FOLDER = "fleet"  # in the cache: what is on its way back
-KVM = Path("/dev/kvm")
+Probe = Callable[[Settings, Tables, Sink], tuple[bool, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +124,14 @@ def _hash_of(root: Path, patterns: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def facts(settings: Settings, tables: Tables, host: str) -> Worker:
-    """Return what this machine is, and what it cannot do."""
-    machine = os.uname().machine
+def facts(settings: Settings, tables: Tables, host: str, sink: Sink = silent, probe: Probe | None = None) -> Worker:
+    """Return what this machine is, and what it cannot do. probe: kvm_works(), tests have another.
+
+    Access to /dev/kvm alone says little: nested KVM may hang in a guest's first instructions.
+    """
+    machine, lacks = os.uname().machine, dict(_lacks(settings, tables, os.uname().machine))
+    kvm, why = (False, lacks["engine"]) if "engine" in lacks else (probe or kvm_works)(settings, tables, sink)
+    sink(Note(at_s=time.time(), text=f"guests run under {'KVM' if kvm else 'TCG'}: {why}"))
     native = tuple(arch.name for arch in tables.arch.values() if emulation.runs_natively(arch, machine))
     there = {pool: amount for pool, amount in pools(settings).items() if pool != "network"}
     return Worker(
@@ -136,9 +141,18 @@ def facts(settings: Settings, tables: Tables, host: str) -> Worker:
         machine=machine,
         pools=there,
         native=native,
-        kvm=os.access(KVM, os.R_OK | os.W_OK),
-        lacks=dict(_lacks(settings, tables, machine)),
+        kvm=kvm,
+        lacks=lacks,
     )
+
+
+def kvm_works(settings: Settings, tables: Tables, sink: Sink) -> tuple[bool, str]:
+    """Say whether a probe guest ran under KVM here, and what was seen; that it could not be tried is a no."""
+    try:
+        with engines.connect(settings) as engine:
+            return doctor.kvm_of_this_machine(engine, settings, tables, sink)
+    except EnvironmentFault as error:
+        return False, f"it could not be tried: {error.message}"
 
 
 def _lacks(settings: Settings, tables: Tables, machine: str) -> Iterator[tuple[str, str]]:
@@ -163,10 +177,16 @@ def _lacks(settings: Settings, tables: Tables, machine: str) -> Iterator[tuple[s
 
 
 class Hand:
-    """Executes tasks on this machine; safe to use from many threads. execute: what makes an attempt, for tests."""
+    """Executes tasks on this machine; safe to use from many threads. execute: what makes an attempt, for tests.
 
-    def __init__(self, settings: Settings, tables: Tables, execute: Callable[..., AttemptResult] | None = None) -> None:
-        self._settings, self._tables = settings, tables
+    kvm: whether guests were seen to run under it here; None: each attempt that boots tries it.
+    """
+
+    def __init__(
+        self, settings: Settings, tables: Tables, execute: Callable[..., AttemptResult] | None = None,
+        kvm: bool | None = None,
+    ) -> None:  # fmt: skip
+        self._settings, self._tables, self._kvm = settings, tables, kvm
         self._execute = execute or self._executed
 
     def perform(self, payload: bytes, say: Callable[[dict[str, Any]], None], unwanted: threading.Event) -> Any:
@@ -217,7 +237,7 @@ class Hand:
         """Prepare what the cell needs, if it is not there, and execute it once."""
         cell, own = task.cell, replace(settings, cores=min(task.cpus, settings.cores))
         with engines.connect(own) as engine, store.open_run(own.results, _run_of(task)) as opened:
-            crew = Crew([cell], own, self._tables, engine, sink, stop, opened, task.accel)
+            crew = Crew([cell], own, self._tables, engine, sink, stop, opened, self._accel(task))
             with crew.holds:
                 for error in crew.look({}, ())[1].values():
                     raise error
@@ -226,15 +246,18 @@ class Hand:
                         crew.do(job)
                 return attempt.execute(crew.bench(cell), opened, cell, task.number, task.key, crew.inputs(cell))
 
+    def _accel(self, task: Task) -> str:
+        """Return how guests run: as was seen when this worker began, if the task leaves it to us."""
+        if task.accel != "auto" or self._kvm is None:
+            return task.accel
+        return "kvm" if self._kvm else "tcg"
+
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[Path]:
-        """Make a folder that goes at the end; what a killed worker left there goes, too."""
+        """Make a folder that goes at the end."""
         root = self._settings.cache / FOLDER
         root.mkdir(parents=True, exist_ok=True)
         folder = root / f"{os.getpid()}-{uuid.uuid4().hex}"
-        for other in root.iterdir():
-            if not Path("/proc", other.name.partition("-")[0]).exists():
-                shutil.rmtree(other, ignore_errors=True)
         folder.mkdir()
         try:
             yield folder
@@ -249,7 +272,11 @@ def _run_of(task: Task) -> store.RunFacts:
 
 
 def sweep(settings: Settings, sink: Sink) -> None:
-    """Take away what a killed worker of this machine left."""
+    """Take away what a killed worker of this machine left: what was on its way back, too."""
+    root = settings.cache / FOLDER
+    for folder in root.iterdir() if root.is_dir() else ():
+        if not Path("/proc", folder.name.partition("-")[0]).exists():
+            shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(EnvironmentFault), engines.connect(settings) as engine:
         sweeper.dead_work(settings, engine, sink)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import textwrap
 import threading
 import time
@@ -324,7 +325,32 @@ def test_faults_survive_the_way_and_a_worker_knows_itself(settings, rows):
     error = EnvironmentFault("full", finding="infra.disk-full", facts=(("a", "b"),), hint="h")
     back = remote.raised_of(remote.fault_of(error))
     assert (type(back), str(back), back.finding) == (EnvironmentFault, str(error), "infra.disk-full")
-    facts = remote.facts(settings, rows, "me")
+    facts = remote.facts(settings, rows, "me", probe=lambda *_: 1 / 0)
+    assert not facts.kvm, "without an engine nothing was tried"
     assert facts.lacks["engine"] == "no container engine answers"
     assert json.loads(store.encoded(facts))["pools"]["cpu"] == settings.cores
     assert set(facts.pools) == set(POOLS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen", "how"),
+    [
+        ("auto", True, "kvm"),
+        ("auto", False, "tcg"),
+        ("auto", None, "auto"),
+        ("tcg", True, "tcg"),
+        ("kvm", False, "kvm"),
+    ],
+)
+def test_guests_run_as_was_seen_when_the_worker_began(settings, rows, request_of, asked, seen, how):
+    task = remote.Task(run="r", key="k", cell=request_of().cells[0], number=1, cpus=1, accel=asked)
+    assert remote.Hand(settings, rows, kvm=seen)._accel(task) == how
+
+
+def test_what_a_killed_worker_had_on_its_way_back_is_swept_by_the_next(settings):
+    root = settings.cache / remote.FOLDER
+    dead, alive = root / "4194305-dead", root / f"{os.getpid()}-alive"  # no process has a number beyond 2**22
+    for folder in (dead, alive):
+        (folder / "results").mkdir(parents=True)
+    remote.sweep(settings, lambda event: None)
+    assert [folder.name for folder in root.iterdir()] == [alive.name]
