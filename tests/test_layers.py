@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "results", "report", "repro", "use.session", "use.attempt", "use.bench", "use.sweep", "use.doctor", "use.record",
         "use.obstacles", "use.guest", "use.lines", "use.contrast", "use.crew",
         "use.shards", "use.given", "use.tree", "use.rerun", "use.vetting", "use.hunt", "use.boot", "use.commit",
-        "use.remote", "use.coordinator", "use.fleet",
+        "use.remote", "use.coordinator", "use.fleet", "use.delivery",
     },
     "cli": {*NOUNS, "settings", "use", "matrix", "tables", "report", "checks", "cli"},
     "__main__": {"cli"},

@@ -182,8 +182,12 @@ def serve(address: str, resident: Resident, *, threads: int, resources: Mapping[
 
     try:
         asyncio.run(until_closed())
-    except (OSError, TimeoutError) as error:
-        raise lost_scheduler(f"{address}: {error}") from error
+    except (
+        OSError,
+        TimeoutError,
+        RuntimeError,
+    ) as error:  # what keeps a worker from starting is a RuntimeError's cause
+        raise lost_scheduler(f"{address}: {error.__cause__ or error}") from error
 
 
 def resident_of(worker: Any, resident: Resident) -> None:

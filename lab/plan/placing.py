@@ -7,7 +7,7 @@ moment is kept here, in books that one thread writes; the machines themselves ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Hashable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from lab.plan.jobs import Demand
@@ -94,7 +94,7 @@ class Books:
         self.aside: dict[str, str] = {}  # by name: why it is not asked again
         self._free: dict[str, dict[str, int]] = {}
         self._troubles: dict[str, list[str]] = {}
-        self._reserved: dict[str, str] = {}  # worker -> whom it is kept for
+        self._reserved: dict[str, Hashable] = {}  # worker -> whom it is kept for
 
     def join(self, name: str, worker: Worker) -> None:
         """Take a worker into the books."""
@@ -120,12 +120,12 @@ class Books:
         """Return the workers that could do a job. without: those that are not to be asked."""
         return [name for name, worker in self.workers.items() if name not in without and not lacking(worker, wants)]
 
-    def choose(self, wants: Wants, demand: Demand, without: Set[str] = frozenset(), who: str = "") -> str | None:
+    def choose(self, wants: Wants, demand: Demand, without: Set[str] = frozenset(), who: Hashable = None) -> str | None:
         """Return the worker that a job goes to now; None if it must wait.
 
         A worker that runs it natively is taken before one that emulates, even if the job has to wait for it a little: what
         emulates is taken only when all that would not are busy. Among equals the one with most processors free.
-        who: the job's name; a worker that is kept for another is passed over.
+        who: what is alike to the job, as given to reserve(); a worker that is kept for another is passed over.
         """
         fitting = [
             name
@@ -137,7 +137,7 @@ class Books:
         free = self._free
         return min(fitting, key=lambda name: (liking(self.workers[name], wants), -free[name].get("cpu", 0)))
 
-    def reserve(self, wants: Wants, without: Set[str], who: str) -> None:
+    def reserve(self, wants: Wants, without: Set[str], who: Hashable) -> None:
         """Keep one worker for a job that others have overtaken too often: what becomes free there is not given away."""
         if who in self._reserved.values():
             return
@@ -146,10 +146,14 @@ class Books:
             chosen = max(able, key=lambda name: self._free[name].get("cpu", 0))
             self._reserved[chosen] = who
 
-    def hold(self, name: str, demand: Demand, who: str = "") -> None:
+    def hold(self, name: str, demand: Demand, who: Hashable = None) -> None:
         """Write down that a job began on a worker."""
         for pool, amount in clamped(demand, self.workers[name].pools):
             self._free[name][pool] -= amount
+        self.let_go(who)
+
+    def let_go(self, who: Hashable) -> None:
+        """Keep no worker for it any more."""
         self._reserved = {worker: kept for worker, kept in self._reserved.items() if kept != who}
 
     def give_back(self, name: str, demand: Demand) -> None:

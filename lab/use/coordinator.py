@@ -7,45 +7,32 @@ there, and tells when one is gone. A job that was with a lost worker, or with on
 from __future__ import annotations
 
 import heapq
-import io
 import queue
-import shutil
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from lab.environment import cluster as clusters
-from lab.environment import parcels
-from lab.errors import EnvironmentFault, LabError
+from lab.errors import EnvironmentFault
 from lab.events import JobFinished, JobStarted, Note, Sink
-from lab.model import AttemptResult, Cell, Outcome, Result
+from lab.model import AttemptResult, Cell, Result
 from lab.plan.jobs import AttemptWork, Demand, Job
 from lab.plan.placing import Books, Wants, Worker, batch_size, clamped, refusal
 from lab.plan.schedule import OVERTAKEN_AT_MOST, Ended, JobState, Order, one_line
 from lab.plan.statistics import enough
 from lab.results import store, verdict
-from lab.use import remote
+from lab.use import delivery, remote
 from lab.use.crew import Done
+from lab.use.delivery import End
 
 LOOK_EVERY_S = 2.0
 PATIENCE_S = 60.0  # for a worker that can do what is left
 LOST_AT_MOST = 3  # workers that a job may lose before it is thought to be the reason
 DELIVERIES = 4
 NO_RESIDENT = "was not started with `lab worker`"
-End = Ended[AttemptResult | None]
-OF_THE_MACHINE = frozenset(
-    f"infra.{name}"
-    for name in (
-        "engine-lost", "disk-full", "read-only", "io-error", "host", "missing-tool", "mount", "image", "filesystem",
-        "network", "binfmt", "worker-lost",
-    )
-)  # fmt: skip
-"""Findings that are a worker's own trouble: another one may do better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,18 +88,40 @@ class Fleet:
         default_factory=dict
     )  # by job: workers that had trouble of their own with it
     made: dict[str, list[AttemptResult]] = field(default_factory=dict)  # by cell
+    settled: Callable[[Job, End], None] = lambda job, end: None
     delivered: queue.SimpleQueue[tuple[Job, str, End]] = field(default_factory=queue.SimpleQueue)
     delivering: int = 0
 
     def work_off(self, jobs: Sequence[Job], failed_before: frozenset[str]) -> Done:
         """Let the fleet do every job and return how each ended, as lab.plan.schedule.work_off() does."""
         self.order = Order.of(jobs, self.durations, failed_before)
-        self.by_key = {job.key: job for job in jobs}
         for job in jobs:
             self._let_wait(job, frozenset())
+        self._pursue(lambda: bool(self.waiting or self.pieces or self.delivering))
+        missed: Done = {job.key: Ended(key=job.key, state=JobState.NOT_STARTED) for job in jobs}
+        return {key: self.ended.get(key, never) for key, never in missed.items()}
+
+    def serve(self, asked: Callable[[], Sequence[Job] | None]) -> None:
+        """Do jobs that come while others are done, in the order in which they come; `settled` hears how each ended.
+
+        asked: returns what has come since it was called last, None once nothing more will.
+        """
+        self.order = Order(ranks={})
+
+        def more() -> bool:
+            new = asked()
+            for job in new or ():
+                self.order.ranks[job.key] = (False, 0.0, len(self.order.ranks))
+                self._let_wait(job, frozenset())
+            return new is not None
+
+        self._pursue(more)
+
+    def _pursue(self, more: Callable[[], bool]) -> None:
+        """Take turns until there is nothing more, or somebody stops it; then withdraw what is under way."""
         looked_s, able_s = 0.0, time.monotonic()
         with ThreadPoolExecutor(DELIVERIES, thread_name_prefix="delivery") as self.porters:
-            while self.waiting or self.pieces or self.delivering:
+            while more():
                 now_s = time.monotonic()
                 if now_s - looked_s >= LOOK_EVERY_S:
                     self._look()
@@ -128,8 +137,6 @@ class Fleet:
                 self._take_ends()
         for key in self.pieces:
             self.cluster.withdraw(key)
-        missed: Done = {key: Ended(key=key, state=JobState.NOT_STARTED) for key in self.by_key if key not in self.ended}
-        return {key: (self.ended | missed)[key] for key in self.by_key}
 
     # ------------------------------------------------------------------------------------------------------- workers
 
@@ -182,12 +189,11 @@ class Fleet:
         while True:
             passed: list[Kind] = []
             for kind in sorted(self.waiting, key=lambda kind: self.waiting[kind][0][0]):
-                who = self.waiting[kind][0][1].key
-                worker = self.books.choose(kind.wants, kind.demand, kind.without, who)
+                worker = self.books.choose(kind.wants, kind.demand, kind.without, kind)
                 if worker is None:
                     passed.append(kind)
                     if self.overtaken.get(kind, 0) >= OVERTAKEN_AT_MOST:
-                        self.books.reserve(kind.wants, kind.without, who)
+                        self.books.reserve(kind.wants, kind.without, kind)
                     continue
                 for other in passed:
                     self.overtaken[other] = self.overtaken.get(other, 0) + 1
@@ -212,11 +218,12 @@ class Fleet:
             del self.waiting[kind]
         self.overtaken.pop(kind, None)
         if not jobs:
+            self.books.let_go(kind)
             return
         key = f"{self.opened.facts.run}:{uuid.uuid4().hex}"
         there = clamped(kind.demand, self.books.workers[worker].pools)
         tasks = remote.Tasks(tasks=tuple(self._task(job, dict(there)) for job in jobs))
-        self.books.hold(worker, kind.demand, first.key)
+        self.books.hold(worker, kind.demand, kind)
         self.pieces[key] = Piece(worker=worker, kind=kind, jobs=tuple(jobs), since_s=time.monotonic())
         for job in jobs:
             title = f"{job.title} on {self._host(worker)}"
@@ -238,7 +245,14 @@ class Fleet:
     def _give_up(self) -> None:
         """Let what nobody can do fail, with what each worker lacks."""
         for kind, heap in list(self.waiting.items()):
+            if self.books.able(kind.wants, kind.without):
+                continue
             if self.books.able(kind.wants):
+                # only those are left that had trouble with it: what one of them comes to now is the verdict
+                del self.waiting[kind]
+                self.books.let_go(kind)
+                for _, job in heap:
+                    self._let_wait(job, frozenset())
                 continue
             facts = (*self.books.nobody(kind.wants), *(("refused", why) for why in self.refused.values()))
             error = EnvironmentFault(
@@ -246,6 +260,7 @@ class Fleet:
                 hint=f"lab worker {self.options.address}",
             )  # fmt: skip
             del self.waiting[kind]
+            self.books.let_go(kind)
             for _, job in heap:
                 self._settle(job, Ended(key=job.key, state=JobState.FAILED, error=error))
 
@@ -305,29 +320,14 @@ class Fleet:
             self._settle(job, Ended(key=job.key, state=JobState.FAILED, error=error))
 
     def _deliver(self, job: Job, worker: str, answer: tuple[remote.Report, bytes] | None, error: BaseException) -> None:
-        """Bring evidence into the run's folder, then the result: in a thread of its own, as it may be large."""
-        if answer is None:
-            self.delivered.put((job, worker, Ended(key=job.key, state=JobState.FAILED, error=error)))
-            return
-        report, parcel = answer
-        end: End
-        if report.result is None:
-            fault = report.fault or remote.fault_of(error)
-            raised, trace = remote.raised_of(fault), fault.trace
-            end = Ended(key=job.key, state=JobState.FAILED, error=raised, traceback=trace, seconds=report.seconds)
-        else:
-            result = replace(report.result, facts={**report.result.facts, "worker": self._host(worker)})
-            end = Ended(key=job.key, state=JobState.DONE, value=result, seconds=report.seconds)
-            try:
-                keep(self.opened, job.cell, report, parcel, result, self.options.depot)
-            except Exception as raised_here:  # our disk, or the store between us: not the worker's trouble
-                end = Ended(key=job.key, state=JobState.FAILED, error=raised_here)
-                worker = ""
-        self.delivered.put((job, worker, end))
+        """Take in what came of a job: in a thread of its own, as its evidence may be large."""
+        host, depot = self._host(worker), self.options.depot
+        end, theirs = delivery.taken_in(self.opened, job.cell, job.key, host, answer, error, depot)
+        self.delivered.put((job, worker if theirs else "", end))
 
     def _judge_worker(self, job: Job, worker: str, end: End) -> None:
         """Settle a job, unless its worker's own trouble brought it to nothing and there is another to ask."""
-        trouble = trouble_of(end) if worker else ""
+        trouble = delivery.trouble_of(end) if worker else ""
         if not trouble:
             self.books.did_well(worker)
             self._settle(job, end)
@@ -347,6 +347,7 @@ class Fleet:
 
     def _settle(self, job: Job, end: End) -> None:
         self.ended[job.key] = end
+        self.settled(job, end)
         error = "" if end.error is None else one_line(end.error)
         self.sink(
             JobFinished(at_s=time.time(), key=job.key, title=job.title, cell=job.cell, error=error, seconds=end.seconds)
@@ -357,33 +358,3 @@ class Fleet:
         assert isinstance(job.payload, AttemptWork), "workers prepare what attempts need"
         if job.payload.cell.repeat == 1:
             self.tell(verdict.cell_result(job.payload.cell, (end.value,)))
-
-
-def trouble_of(end: End) -> str:
-    """Return what of a worker's own brought an attempt to nothing, "" if nothing did."""
-    if isinstance(end.error, EnvironmentFault):
-        return f"{end.error.finding}: {end.error.message}" if end.error.finding in OF_THE_MACHINE else ""
-    if end.error is not None and not isinstance(end.error, LabError):
-        return one_line(end.error)
-    if end.value is None or end.value.outcome is not Outcome.ERROR:
-        return ""
-    found = (finding for finding in end.value.findings if finding.id in OF_THE_MACHINE)
-    return next((f"{one.id}: {one.message}" for one in found), "")
-
-
-def keep(opened: store.Run, cell: str, report: remote.Report, parcel: bytes, result: AttemptResult, depot: str) -> None:
-    """Let an attempt's folder appear in a run, with what its worker set aside beside it, then its result."""
-    folder = opened.attempt_folder(cell, result.number)
-    if report.sha256:
-        with tempfile.TemporaryDirectory(prefix=".parcel-", dir=opened.folder) as scratch:
-            packed, unpacked = Path(scratch) / "evidence.tar.zst", Path(scratch) / "cell"
-            if report.parcel:
-                parcels.Depot(depot).fetch(report.parcel, packed, report.sha256)
-            with packed.open("rb") if report.parcel else io.BytesIO(parcel) as stream:
-                parcels.unpacked(stream, unpacked)
-            for path in sorted(unpacked.iterdir()):
-                target = folder.with_name(path.name)
-                if path.is_dir() and (target == folder or path.name.startswith(f"{folder.name}.aside-")):
-                    shutil.rmtree(target, ignore_errors=True)
-                    path.replace(target)
-    opened.keep_attempt(cell, result)

@@ -85,6 +85,14 @@ def test_a_wide_job_that_was_overtaken_gets_its_machine():
     assert here.choose(Wants(), ONE, who="narrow") == "w"
 
 
+def test_a_worker_is_not_kept_for_what_needs_it_no_more():
+    here = books(w=worker("w"))
+    here.reserve(Wants(), frozenset(), "wide")
+    assert here.choose(Wants(), ONE, who="narrow") is None
+    here.let_go("wide")
+    assert here.choose(Wants(), ONE, who="narrow") == "w"
+
+
 def test_trouble_in_a_row_sets_aside_but_not_the_last_one():
     here = books(a=worker("a"), b=worker("b"))
     for _ in range(SET_ASIDE_AFTER - 1):

@@ -174,6 +174,38 @@ def test_a_worker_that_fails_again_and_again_is_set_aside_and_its_work_done_else
     assert "no space" in note
 
 
+def test_what_only_the_worker_could_do_that_had_trouble_with_it_is_asked_of_it_again(run, settings, rows, request_of):
+    troubled, lost, counted = threading.Event(), threading.Event(), Counted()
+
+    def execute(name, task, own, sink, unwanted):
+        counted.note(name, task)
+        if name == "bad":
+            if len(counted.by("bad")) > 2:
+                lost.wait(30)  # a third trouble would set it aside while there is another
+            troubled.set()
+            return trouble(task, own)
+        unwanted.wait(30)  # until its machine is gone
+        return made(task, own)
+
+    with fleet(settings, rows, execute, names=("bad", "gone")) as (address, lose):
+
+        def kill():
+            troubled.wait(30)
+            time.sleep(1.0)  # what had trouble waits for the other one, which is busy
+            lose("gone")
+            while not any("worker gone is gone" in note for note in run.notes()):
+                time.sleep(0.1)
+            lost.set()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        done = run(request_of(), address, patience_s=1.0)
+        killer.join()
+    assert lost.is_set()
+    assert outcomes(done) == {"ERROR"}
+    assert {attempt.facts["worker"] for result in done.results for attempt in result.attempts} == {"bad"}
+
+
 def test_the_last_worker_is_not_set_aside_and_its_trouble_is_the_verdict(run, settings, rows, request_of):
     with fleet(settings, rows, lambda name, task, own, *_: trouble(task, own), names=("bad",)) as (address, _):
         done = run(request_of(), address)
