@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lab.cli import fleet
 from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, only, settings, shown
 from lab.cli.trials import checked_ids
 from lab.errors import UsageError
@@ -42,7 +43,9 @@ Finding = Annotated[
     ),
 ]
 Budget = Annotated[str, typer.Option("--budget", metavar="4h", help="how long it may take (s m h d w)")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=JOBS_AT_MOST, help="workers")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", metavar="N", min=1, max=JOBS_AT_MOST, help="tests at once, here or on a fleet")
+]
 Confidence = Annotated[float, typer.Option(metavar="C", help="when to stop")]
 FalsePositives = Annotated[float, typer.Option(metavar="F", help="how often a commit without the fault fails")]
 Term = Annotated[
@@ -93,6 +96,8 @@ def bisect_command(
     incremental: Incremental = False,
     resume: Resume = False,
     accel: How = Accel.AUTO,
+    on: fleet.On = "",
+    depot: fleet.Depot = "",
     as_json: AsJson = False,
 ) -> None:
     """Find the commit that brought a fault in, also one that shows itself only sometimes (docs/bisect.md).
@@ -117,6 +122,7 @@ def bisect_command(
         confidence=confidence, false_positives=false_positives, mended=new in FIXED, old=old, new=new,
         paths=tuple(paths or ()), likely=tuple(likely or ()), first_parent=first_parent, resume=resume, accel=accel.value,
         backports=read_backports(backports, rows) if backports else (), incremental=incremental,
+        on=fleet.options(on, depot, accel.value),
     )  # fmt: skip
     bisected_by(request, as_json=as_json)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lab.cli.plumbing import load_tables, said, settings
+from lab.errors import UsageError
 from lab.use import fleet
 from lab.use.coordinator import Options
 
@@ -25,7 +26,9 @@ Depot = Annotated[
 
 
 def options(on: str, depot: str, accel: str) -> Options | None:
-    """Return how a fleet is used, None if none is."""
+    """Return how a fleet is used, None if none is. Raises UsageError."""
+    if depot and not on:
+        raise UsageError("--depot goes with --on", hint="it is where workers leave evidence")
     return Options(address=on, depot=depot, accel=accel) if on else None
 
 

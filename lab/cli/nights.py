@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lab.cli import fleet
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -37,6 +38,7 @@ from lab.report.export.morning import morning
 from lab.report.html.write import ours
 from lab.settings import seconds_of
 from lab.use import changes, export, indexing, nightly, session, site, storing
+from lab.use.coordinator import Options
 
 WINDOW_MAX, MORE_MAX = 400, 100
 
@@ -115,6 +117,8 @@ def nightly_command(
         str, typer.Option("--from", metavar="ADDRESS", help="of the mail")
     ] = "kbuild-lab <lab@localhost>",
     to: Annotated[list[str] | None, typer.Option("--to", metavar="ADDRESS", help="of the mail; repeatable")] = None,
+    on: fleet.On = "",
+    depot: fleet.Depot = "",
     as_json: AsJson = False,
 ) -> None:
     """Run what is new in a matrix or was not judged, and say what changed since the nights before.
@@ -138,7 +142,8 @@ def nightly_command(
     interrupt_once(stop)
 
     def once() -> ExitCode:
-        request = asked(matrix, cell, known, day, window=window, more=more, again=again, accel=accel)
+        machines = fleet.options(on, depot, accel.value)
+        request = asked(matrix, cell, known, day, window=window, more=more, again=again, accel=accel, on=machines)
         return one_night(request, stop, faces, as_json=as_json)
 
     raise typer.Exit(repeated(once, period_s, stop) if every else once())
@@ -146,7 +151,7 @@ def nightly_command(
 
 def asked(
     matrix: Path, cell: list[str] | None, known: Path | None, day: datetime.date | None, *, window: int, more: int,
-    again: bool, accel: Accel,
+    again: bool, accel: Accel, on: Options | None = None,
 ) -> nightly.Request:  # fmt: skip
     """Read the matrix and the known issues, as they are now."""
     read_matrix = read(matrix, load_tables())
@@ -160,6 +165,7 @@ def asked(
         more=more,
         again=again,
         accel=accel.value,
+        on=on,
     )
 
 

@@ -30,6 +30,7 @@ ASK_DEADLINE_S = 300.0
 FETCH_DEADLINE_S = 3600.0
 CHECKOUT_DEADLINE_S = 1800.0
 CHANGED_AT_MOST = 20_000  # files that differ; beyond that a checkout is not made from another one
+SUPPLIED = "supplied"  # in a clone of a repository on another machine: it was sent here (lab.environment.supplies)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
 _NO_REPOSITORY = re.compile(r"does not appear to be a git repo|not found|not a git repo|does not exist", re.I)
@@ -74,11 +75,21 @@ def clone_name(source: GitSource) -> str:
     return hashlib.sha256(source.repository.encode()).hexdigest()[:16] + ".git"
 
 
-def clone(source: GitSource, settings: Settings) -> Clone:
-    """Return the repository's clone, made if it is not there. Its lock is held by the caller. Asks no network."""
-    objects = None if "://" in source.repository else _objects(source)
+def clone(source: GitSource, settings: Settings, *, elsewhere: bool = False) -> Clone:
+    """Return the repository's clone, made if it is not there. Its lock is held by the caller. Asks no network.
+
+    elsewhere: the repository need not be on this machine; one that was made so stays what it is.
+    """
     root = settings.cache / "git"
-    made = Clone(folder=root / clone_name(source), repository=source.repository, objects=objects)
+    folder = root / clone_name(source)
+    objects = None
+    if "://" not in source.repository:
+        try:
+            objects = _objects(source)
+        except UsageError:
+            if not elsewhere and not (folder / SUPPLIED).is_file():
+                raise
+    made = Clone(folder=folder, repository=source.repository, objects=objects)
     root.mkdir(parents=True, exist_ok=True)
     (root / "config").write_text(CONFIGURATION)
     if not (made.folder / "info/attributes").is_file():
@@ -86,6 +97,8 @@ def clone(source: GitSource, settings: Settings) -> Clone:
         proc.checked(words, deadline_s=60.0, what="make a git repository", environment=_environment(made, settings))
         (made.folder / "info").mkdir(exist_ok=True)
         (made.folder / "info/attributes").write_text(ATTRIBUTES)
+    if elsewhere:
+        (made.folder / SUPPLIED).touch()
     return made
 
 
@@ -110,10 +123,10 @@ def commit_of(source: GitSource, where: Clone, settings: Settings) -> str:
         named = _git(where, settings, "rev-parse", "--verify", "--quiet", f"{source.rev}^{{commit}}").last_line
     if not named:
         raise _no_revision(source, "" if where.objects else "abbreviated commits only of a repository on this machine")
-    if where.objects is None and not _has(where, named, settings):
+    if where.objects is None and not has(where, named, settings):
         _fetch(source, where, named, name, settings)
     peeled = _git(where, settings, "rev-parse", "--verify", "--quiet", f"{named}^{{commit}}")
-    if not peeled.ok or not COMMIT.fullmatch(peeled.last_line) or not _has(where, peeled.last_line, settings):
+    if not peeled.ok or not COMMIT.fullmatch(peeled.last_line) or not has(where, peeled.last_line, settings):
         raise _no_revision(source, "")
     return peeled.last_line
 
@@ -123,9 +136,21 @@ def tree_of(commit: str, where: Clone, settings: Settings) -> str:
     return _must(where, settings, "look into a commit", "rev-parse", "--verify", f"{commit}^{{tree}}").last_line
 
 
-def said(where: Clone, settings: Settings, what: str, *words: str) -> str:
+def said(
+    where: Clone,
+    settings: Settings,
+    what: str,
+    *words: str,
+    stdin: bytes | None = None,
+    deadline_s: float = ASK_DEADLINE_S,
+) -> str:
     """Return what git says in the clone. Raises EnvironmentFault. what: it is to do, for people."""
-    return _must(where, settings, what, *words).output
+    return _must(where, settings, what, *words, stdin=stdin, deadline_s=deadline_s).output
+
+
+def has(where: Clone, commit: str, settings: Settings) -> bool:
+    """Whether a commit and its files are at hand, in the clone or in what it borrows from."""
+    return _git(where, settings, "cat-file", "-e", f"{commit}^{{tree}}").ok
 
 
 def most_similar(tree: str, others: Iterable[str], where: Clone, settings: Settings) -> str:
@@ -222,10 +247,6 @@ def _named(source: GitSource, where: Clone, settings: Settings) -> tuple[str, st
     return "", ""
 
 
-def _has(where: Clone, commit: str, settings: Settings) -> bool:
-    return _git(where, settings, "cat-file", "-e", f"{commit}^{{tree}}").ok
-
-
 def _fetch(source: GitSource, where: Clone, commit: str, name: str, settings: Settings) -> None:
     """Fetch one commit without its history; servers that give no commit by its hash, or no part, are asked for the ref."""
     keep = f"refs/lab/{commit}"
@@ -234,7 +255,7 @@ def _fetch(source: GitSource, where: Clone, commit: str, name: str, settings: Se
         words = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-gc"]
         words += [*filter(None, [depth]), "--", source.repository, f"+{wanted}:{keep}"]
         told = _git(where, settings, *words, deadline_s=FETCH_DEADLINE_S)
-        if told.ok and _has(where, commit, settings):
+        if told.ok and has(where, commit, settings):
             return
     if re.search(r"unadvertised object|dumb http transport", told.output):
         raise _no_revision(source, "this server gives no commit by its hash alone: name a tag or a branch that has it")

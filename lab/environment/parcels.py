@@ -98,12 +98,21 @@ class Depot:
 
     def fetch(self, name: str, local: Path, sha256: str) -> None:
         """Fetch a file, and take it out of the store. Raises EnvironmentFault if it is not there, or not what was put."""
+        self.copy(name, local, sha256)
+        self.remove(name)
+
+    def copy(self, name: str, local: Path, sha256: str) -> None:
+        """Fetch a file that stays. Raises EnvironmentFault if it is not there, or not what was put."""
         with _store_trouble(f"fetch {name!r} from", self.url):
             self._files.get_file(f"{self._root}/{name}", str(local))
             with local.open("rb") as whole:
                 found = hashlib.file_digest(whole, "sha256").hexdigest()
             if found != sha256:
                 raise EnvironmentFault(f"{name!r} in {self.url!r} is not what was put there", finding="infra.io-error")
+
+    def remove(self, name: str) -> None:
+        """Take a file out of the store. Raises EnvironmentFault."""
+        with _store_trouble(f"remove {name!r} from", self.url):
             self._files.rm_file(f"{self._root}/{name}")
 
 

@@ -106,8 +106,7 @@ def patched(
     """
     if not patches:
         return tree
-    parts = (PATCHING, tree.key, *(patch.text for patch in patches))
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    key = _patched_key(tree.key, patches)
     final = settings.cache / "sources" / key
 
     def fill(scratch: Path) -> None:
@@ -121,6 +120,22 @@ def patched(
         _made_once(final, settings, fill)
     names = "+".join(patch.name for patch in patches)
     return replace(tree, path=final, key=key, origin=f"{tree.origin} + {names}")
+
+
+def revision_key(source: GitSource, patches: tuple[Patch, ...], settings: Settings) -> str:
+    """Return the key that the tree of a revision has, or would have, with the patches; nothing is checked out.
+
+    Raises as prepare() does.
+    """
+    with locked(settings, git.clone_name(source)):
+        where = git.clone(source, settings)
+        key = f"git-{git.tree_of(git.commit_of(source, where, settings), where, settings)}"
+    return _patched_key(key, patches) if patches else key
+
+
+def _patched_key(key: str, patches: tuple[Patch, ...]) -> str:
+    parts = (PATCHING, key, *(patch.text for patch in patches))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def listed(settings: Settings) -> tuple[tuple[str, str, int], ...]:

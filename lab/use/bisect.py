@@ -6,10 +6,12 @@ the bad end without the culprit → the report
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +30,10 @@ from lab.results import bisections, journal, store
 from lab.results.bisections import Backported, Question
 from lab.settings import Settings
 from lab.tables import Tables
-from lab.use import session, sweep
-from lab.use.commit import CellJudge, worktrees
+from lab.use import fleet, session, supply, sweep
+from lab.use.commit import CellJudge, telling
+from lab.use.coordinator import Options
+from lab.use.hands import Here, Make, on_top
 from lab.use.hunt import REVERT, Hunt, Judge, Judged, rules_of
 from lab.use.obstacles import obstacles
 
@@ -47,7 +51,8 @@ class Request:
     """What is looked for. matrix: the file; name: the matrix' own. findings: none: what the cell is expected to find, else any
     failure. budget_s: of the clock. old, new: what the ends are called; mended: the fix is looked for. paths, likely,
     first_parent: see environment.revisions. backports: rows of a table. incremental: see bisections.Question. resume: the
-    latest bisection that asks just this is taken up.
+    latest bisection that asks just this is taken up. on: a fleet that makes the tests, None for this machine; jobs: how many at
+    once.
     """
 
     matrix: Path
@@ -71,6 +76,7 @@ class Request:
     incremental: bool = False
     resume: bool = False
     accel: str = "auto"
+    on: Options | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +102,10 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
 
     Raises UsageError if there is nothing between the ends, EnvironmentFault if the lab is in trouble; the journal stays.
     """
-    for why in obstacles([request.cell], tables).values():
+    for why in obstacles([request.cell], tables, here=request.on is None).values():
         raise why
     question = asked(request, settings)
-    with (
-        engines.connect(settings) as engine,
-        _open(request, question, settings) as opened,
-        worktrees(question, opened, request.jobs, settings, engine) as trees,
-    ):
-        sweep.dead_work(settings, engine, sink)
+    with _hands(request, question, settings, tables, sink, stop) as hands, _open(request, question, settings) as opened:
         bisections.write(opened.folder, question)
 
         def tell(text: str) -> None:
@@ -115,15 +116,11 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
         tell(f"{len(question.commits)} commits between {question.good[:12]} and {question.bad[:12]}")
         for line in bisected.backport_words(question):
             tell(line)
-
-        def whole() -> bool:
-            return hunt.standing.phase(hunt.rules) is not Phase.SEARCH
-
-        judge = CellJudge(
-            request.cell, question, request.accel, settings, tables, engine, sink, stop, opened, trees, whole
-        )
-        finished = hunt.pursue(_previewed(judge, hunt, request), stop, workers=request.jobs, budget_s=request.budget_s)
-        sweep.to_budget(settings, engine, sink)
+        with hands(opened, lambda: hunt.standing.phase(hunt.rules) is not Phase.SEARCH) as make:
+            judge = CellJudge(request.cell, question, make, request.accel, settings, tables, sink, stop, opened)
+            finished = hunt.pursue(
+                _previewed(judge, hunt, request), stop, workers=request.jobs, budget_s=request.budget_s
+            )
     commits = hunt.standing.answer(hunt.rules).commits
     subjects = tuple(revisions.subject(request.repository, question.commits[one], settings) for one in commits[:20])
     return Bisected(
@@ -131,12 +128,39 @@ def run(request: Request, settings: Settings, tables: Tables, sink: Sink, stop: 
     )  # fmt: skip
 
 
+Hands = Callable[[store.Run, Callable[[], bool]], AbstractContextManager[Make]]
+"""Opened run, and whether a build is to be made from nothing now → who makes attempts."""
+
+
+@contextlib.contextmanager
+def _hands(
+    request: Request, question: Question, settings: Settings, tables: Tables, sink: Sink, stop: threading.Event
+) -> Iterator[Hands]:
+    """Yield what makes attempts for a run: this machine, whose engine must answer, or a fleet."""
+    on = request.on
+    if on is not None:
+        wanted = supply.Wanted(repository=request.repository, commits=(question.bad,), since=question.good)
+        yield lambda opened, _: fleet.standing(on, opened, wanted, settings, tables, sink, stop)
+        return
+    with engines.connect(settings) as engine:
+        sweep.dead_work(settings, engine, sink)
+
+        def here(opened: store.Run, whole: Callable[[], bool]) -> AbstractContextManager[Make]:
+            made = Here(settings, tables, engine, sink, stop, opened, request.accel)
+            if not question.incremental:
+                return contextlib.nullcontext(made)
+            return on_top(made, request.jobs, whole, telling(question))
+
+        yield here
+        sweep.to_budget(settings, engine, sink)
+
+
 def asked(request: Request, settings: Settings) -> Question:
     """Return the question, with the commits it is about. Raises UsageError."""
     expected = request.cell.expect.findings if request.cell.expect else ()
     findings = tuple(dict.fromkeys(request.findings or expected))
     if request.incremental:
-        check_incremental(findings)
+        check_incremental(findings, here=request.on is None)
     found = revisions.between(
         request.repository, request.good, request.bad, settings,
         first_parent=request.first_parent, paths=request.paths, likely=request.likely,
@@ -155,15 +179,20 @@ def asked(request: Request, settings: Settings) -> Question:
         new=request.new,
         confidence=request.confidence,
         false_positives=request.false_positives,
-        boots=boots(request.cell, findings),
+        # elsewhere no kernel waits for another boot: every test is a build
+        boots=request.on is None and boots(request.cell, findings),
         amplified=request.cell.amplify.words(),
         backports=tuple(needed_at(row, request.repository, found, settings) for row in request.backports),
         incremental=request.incremental,
     )
 
 
-def check_incremental(findings: tuple[str, ...]) -> None:
-    """Raise UsageError if a fault may be silent in a build that goes on from another one."""
+def check_incremental(findings: tuple[str, ...], *, here: bool = True) -> None:
+    """Raise UsageError if a fault may be silent in a build that goes on from another one, or if no worker has a last one."""
+    if not here:
+        raise UsageError(
+            "--incremental goes with no fleet (--on)", hint="each worker builds commits as they come to it"
+        )
     wrong = [one for one in findings if not one.startswith(SEEN_AGAIN)]
     if wrong or not findings:
         raise UsageError(

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from lab.environment import engine as engines
-from lab.environment import filesystem, revisions
-from lab.environment.worktree import Worktree
+from lab.environment import revisions
+from lab.environment import source as sources
 from lab.errors import EnvironmentFault, Untestable, UsageError
 from lab.events import Sink
 from lab.evidence import bootable
 from lab.model import AttemptResult, Cell, GitSource, Patch
-from lab.plan import jobs as plan
 from lab.plan import pairing
 from lab.plan.pairing import Verdict
-from lab.plan.schedule import work_off
 from lab.results import store, verdict
 from lab.results.bisections import Question
 from lab.settings import Settings
 from lab.tables import Tables
 from lab.use import boot
-from lab.use.crew import Crew, pools
 from lab.use.given import sha256_of
+from lab.use.hands import Make
 from lab.use.hunt import REVERT, Judged
 
 BOOTS = "boots"
@@ -77,46 +71,31 @@ def cell_at(
     )
 
 
-@contextlib.contextmanager
-def worktrees(
-    question: Question, opened: store.Run, workers: int, settings: Settings, engine: engines.Engine
-) -> Iterator[tuple[Worktree, ...]]:
-    """Make a worktree for each worker, if builds are incremental; they go at the end, or after a kill with the next sweep."""
-    with contextlib.ExitStack() as stack:
-        names = [f"{opened.facts.run}-worktree-{number}-{os.getpid()}" for number in range(workers)]
-        places = [
-            stack.enter_context(filesystem.scratch(name, settings, engine, ""))  # nothing is mounted there
-            for name in names
-            if question.incremental
-        ]
-        yield tuple(Worktree(place.folder) for place in places)
+def telling(question: Question) -> Callable[[AttemptResult], bool]:
+    """Return what says whether an attempt tells anything of the fault in question."""
+    return lambda done: verdict_of(done, question.findings) in (Verdict.FAILED, Verdict.SOUND)
 
 
 class CellJudge:
     """Tests a place by executing the cell there, or by booting again the kernel that an earlier test has built.
 
-    worktrees: one a worker, if the question says that builds are incremental. whole: says when they are not, all the same.
+    make: who executes it, here or elsewhere; kernels are booted again here.
     """
 
     def __init__(
         self,
         cell: Cell,
         question: Question,
+        make: Make,
         accel: str,
         settings: Settings,
         tables: Tables,
-        engine: engines.Engine,
         sink: Sink,
         stop: threading.Event,
         opened: store.Run,
-        worktrees: Sequence[Worktree] = (),
-        whole: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.cell, self.question, self.accel, self.settings, self.tables = cell, question, accel, settings, tables
-        self.engine, self.sink, self.stop, self.opened, self.whole = engine, sink, stop, opened, whole
-        self.free = queue.SimpleQueue[Worktree]()  # as many as workers
-        for worktree in worktrees:
-            self.free.put(worktree)
+        self.cell, self.question, self.make, self.accel, self.settings = cell, question, make, accel, settings
+        self.tables, self.sink, self.stop, self.opened = tables, sink, stop, opened
 
     def __call__(self, place: str, number: int) -> Judged | None:
         """Make the numbered test of a place; one that was finished, but is not in the journal, is not made again."""
@@ -127,16 +106,11 @@ class CellJudge:
             kept = self._kept_kernel(there) if self.question.boots else None
             if done is None and kept is not None:
                 return self._booted_again(cell, kept)
-            crew = Crew([cell], self.settings, self.tables, self.engine, self.sink, self.stop, self.opened, self.accel)
-            with crew.holds:
-                for error in crew.look({}, (), at=lambda cell: True)[1].values():
-                    raise error
-                if done is None:
-                    crew.share()
-                    done = self._executed(crew, cell, number) if self._whole() else self._on_top(crew, cell, number)
-                if done is None or (self.stop.is_set() and done.failed() is None):
-                    return None
-                return self._judged(done, crew, cell)
+            if done is None:
+                done = self.make(cell, number)
+            if done is None or (self.stop.is_set() and done.failed() is None):
+                return None
+            return self._judged(done, cell)
         except Untestable as error:
             return Judged(verdict="untestable", seconds=0.0, reason=error.message)
         except KeyboardInterrupt:
@@ -153,48 +127,22 @@ class CellJudge:
         needed = question.patches_at(question.bad)
         return cell_at(self.cell, question.repository, question.bad, needed, patch.name, last=(patch,))
 
-    def _whole(self) -> bool:
-        """Whether a build is to be made from nothing."""
-        return not self.question.incremental or self.whole()
-
-    def _on_top(self, crew: Crew, cell: Cell, number: int) -> AttemptResult | None:
-        """Build on top of what this worker has built last; from nothing, if that ends with another fault."""
-        worktree = self.free.get()
-        try:
-            crew.worktree = worktree
-            done = self._executed(crew, cell, number)
-            if done is None or verdict_of(done, self.question.findings) in (Verdict.FAILED, Verdict.SOUND):
-                return done
-            worktree.forget()
-            crew.worktree = None
-            return done if self.stop.is_set() else self._executed(crew, cell, number)
-        finally:
-            self.free.put(worktree)
-
-    def _executed(self, crew: Crew, cell: Cell, number: int) -> AttemptResult | None:
-        job = plan.attempt_job(cell, number, (), ())
-        end = work_off([job], crew.do, pools=pools(self.settings), sink=self.sink, stop=self.stop)[job.key]
-        if end.error is not None:
-            raise end.error
-        return end.value
-
-    def _judged(self, result: AttemptResult, crew: Crew, cell: Cell) -> Judged:
+    def _judged(self, result: AttemptResult, cell: Cell) -> Judged:
         """Return what an attempt says of the fault; of a boot, what was built before it is told apart."""
         alone = verdict.cell_result(cell, (result,))
         said = "untestable" if alone.untestable else WORDS[verdict_of(result, self.question.findings)]
         boot_s = sum(step.seconds for step in result.steps if step.name.startswith(pairing.BOOT))
         if not self.question.boots:
-            return Judged(
-                verdict=said, seconds=result.seconds, reason=result.reason, identity=self._identity(crew, cell)
-            )
+            return Judged(verdict=said, seconds=result.seconds, reason=result.reason, identity=self._identity(cell))
         return Judged(
             verdict=said, seconds=boot_s, build_s=max(0.0, result.seconds - boot_s), reason=result.reason,
-            identity=self._image_identity(result) or self._identity(crew, cell),
+            identity=self._image_identity(result) or self._identity(cell),
         )  # fmt: skip
 
-    def _identity(self, crew: Crew, cell: Cell) -> str:
+    def _identity(self, cell: Cell) -> str:
         """Return what a cell's input is known by: revisions with the same files are one test."""
-        return crew.inputs(cell).tree.key
+        assert isinstance(cell.source, GitSource), "see cell_at()"
+        return sources.revision_key(cell.source, cell.patches, self.settings)
 
     def _image_identity(self, result: AttemptResult) -> str:
         """Return what a kernel and its modules are known by, "" if there is no kernel."""

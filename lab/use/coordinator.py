@@ -77,6 +77,7 @@ class Fleet:
     wants: Callable[[Cell], Wants]
     tell: Callable[[Result], None]
     durations: Mapping[str, float]
+    supplies: Mapping[str, remote.Supply] = field(default_factory=dict)  # by git repository
     books: Books = field(default_factory=Books)
     refused: dict[str, str] = field(default_factory=dict)
     ended: Done = field(default_factory=dict)
@@ -235,6 +236,7 @@ class Fleet:
         return remote.Task(
             run=self.opened.facts.run, key=job.key, cell=job.payload.cell, number=job.payload.number,
             cpus=max(1, there.get("cpu", 1)), accel=self.options.accel, depot=self.options.depot,
+            supply=self.supplies.get(getattr(job.payload.cell.source, "repository", "")),
         )  # fmt: skip
 
     def _enough(self, job: Job) -> bool:

@@ -26,6 +26,7 @@ from lab.results.signature import Signature
 from lab.settings import Settings
 from lab.tables import Tables
 from lab.use import session
+from lab.use.coordinator import Options
 
 WINDOW = 14
 MORE = 4
@@ -35,7 +36,7 @@ MORE = 4
 class Request:
     """What is asked. window: earlier nights that count. more: further attempts at most of a cell with something unproven.
 
-    again: also what was judged before with the same inputs.
+    again: also what was judged before with the same inputs. on: a fleet that executes it, None for this machine.
     """
 
     matrix: Path
@@ -47,6 +48,7 @@ class Request:
     more: int = MORE
     again: bool = False
     accel: str = "auto"
+    on: Options | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,8 +210,9 @@ class _Night:
     def _run(self, cells: tuple[Cell, ...], run: str) -> None:
         if cells and not self.stop.is_set():
             request = session.Request(
-                matrix=self.request.matrix, name=self.request.name, cells=cells, run=run, accel=self.request.accel
-            )
+                matrix=self.request.matrix, name=self.request.name, cells=cells, run=run, accel=self.request.accel,
+                on=self.request.on,
+            )  # fmt: skip
             self.sessions.append(self.runner(request, self.settings, self.tables, self.sink, self.stop))
 
     def try_again(self) -> None:

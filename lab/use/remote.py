@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from lab import __version__, errors
-from lab.environment import emulation, filesystem, parcels
+from lab.environment import emulation, filesystem, parcels, supplies
 from lab.environment import engine as engines
-from lab.errors import EnvironmentFault, LabError
+from lab.environment.cache import locked
+from lab.errors import EnvironmentFault, LabError, UsageError
 from lab.events import Event, JobProgress, Note, Sink, silent
-from lab.model import AttemptResult, Cell, Emulation
+from lab.model import AttemptResult, Cell, Emulation, GitSource
 from lab.plan.jobs import JobKind
 from lab.plan.placing import Worker
 from lab.results import store
@@ -39,8 +40,19 @@ Probe = Callable[[Settings, Tables, Sink], tuple[bool, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """A pack in the depot, for a worker that does not have the git repository of a source."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One attempt to be made. key: of its job. cpus: its share of the worker. depot: for evidence, "": with the answer."""
+    """One attempt to be made. key: of its job. cpus: its share of the worker. depot: for evidence, "": with the answer.
+
+    supply: has the commit of the cell's source, None if a worker must have it.
+    """
 
     run: str
     key: str
@@ -49,6 +61,7 @@ class Task:
     cpus: int
     accel: str = "auto"
     depot: str = ""
+    supply: Supply | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +249,8 @@ class Hand:
     def _executed(self, task: Task, settings: Settings, sink: Sink, stop: threading.Event) -> AttemptResult:
         """Prepare what the cell needs, if it is not there, and execute it once."""
         cell, own = task.cell, replace(settings, cores=min(task.cpus, settings.cores))
+        if isinstance(cell.source, GitSource) and supplies.is_local(cell.source):
+            self._supply(cell.source, task, own)
         with engines.connect(own) as engine, store.open_run(own.results, _run_of(task)) as opened:
             crew = Crew([cell], own, self._tables, engine, sink, stop, opened, self._accel(task))
             with crew.holds:
@@ -251,6 +266,21 @@ class Hand:
         if task.accel != "auto" or self._kvm is None:
             return task.accel
         return "kvm" if self._kvm else "tcg"
+
+    def _supply(self, source: GitSource, task: Task, settings: Settings) -> None:
+        """Let a commit of a repository that lies on the sender's machine be here."""
+        with locked(settings, f"supply-{source.rev}"):  # the first of many attempts fetches it
+            if supplies.there(source, settings):
+                return
+            if task.supply is None:
+                raise UsageError(
+                    f"a worker has no {source.rev[:12]!r} of git repository {source.repository!r}",
+                    hint="--depot URL sends it; or let a clone that has it lie at the same path on every worker",
+                )
+            with self._scratch() as place:
+                pack = place / "supply.pack"
+                parcels.Depot(task.depot).copy(task.supply.name, pack, task.supply.sha256)
+                supplies.taken_in(source, pack, settings)
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[Path]:
