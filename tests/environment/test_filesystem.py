@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -187,6 +189,33 @@ def test_a_row_that_breaks_its_promise_is_the_labs_trouble(real, rows, engine, b
     with scratch(real, engine, build_image) as place, pytest.raises(EnvironmentFault, match="as its row promises"):
         with filesystem.mounted(lying, place, real, engine, build_image.id):
             pass
+
+
+@pytest.mark.docker
+def test_a_lab_in_a_mount_namespace_of_its_own_is_the_labs_trouble(real, rows, engine, build_image, tmp_path):
+    """Mounts made there are not the engine's: nothing is built in the empty folder that containers would see."""
+    script = tmp_path / "mounts.py"
+    script.write_text(
+        "import dataclasses, sys\n"
+        "from pathlib import Path\n"
+        "from lab import cli\n"
+        "from lab.environment import engine, filesystem\n"
+        "from lab.errors import EnvironmentFault\n"
+        "settings, rows = cli.settings(), cli.load_tables()\n"
+        "with engine.connect(settings) as there, filesystem.scratch(sys.argv[1], settings, there, sys.argv[2]) as place:\n"
+        "    try:\n"
+        "        with filesystem.mounted(rows.filesystem['tmpfs'], place, settings, there, sys.argv[2]):\n"
+        "            print('mounted')\n"
+        "    except EnvironmentFault as error:\n"
+        "        print(error.finding, error.message)\n"
+    )
+    words = [sys.executable, str(script), f"private-{os.getpid()}", build_image.id]
+    private = ["unshare", "--mount", "--propagation", "private", *words]
+    keep = {**os.environ, "LAB_CACHE": str(real.cache)}
+    said = [
+        subprocess.run(argv, capture_output=True, text=True, env=keep, check=True).stdout for argv in (words, private)
+    ]
+    assert said == ["mounted\n", "infra.mount containers do not see what is mounted here\n"]
 
 
 @pytest.mark.docker
