@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What attempts of one cell cost: the first one with an empty compiler cache, then many, all as `lab run` makes them.
 
-    .venv/bin/python bench/repeats.py [--times 20] [--cell x86_64-gcc-12-tmpfs]
+    .venv/bin/python bench/repeats.py [--times 20] [--matrix matrices/quickstart.yaml] [--cell x86_64-gcc-12-tmpfs]
 
 CPU seconds of everything, boots and judging included: of all containers (the engine's control group, so let no others run
 meanwhile), of the lab and of the processes that it starts. Sources and images are those of the machine's cache. Figures are of
@@ -60,12 +60,12 @@ def with_own_cache(shared: Settings, folder: Path) -> Settings:
     return dataclasses.replace(shared, cache=cache, results=folder / "results")
 
 
-def attempts_cpu_s(settings: Settings, name: str, times: int) -> float:
+def attempts_cpu_s(settings: Settings, matrix: Path, name: str, times: int) -> float:
     """Run a cell so many times; return the CPU seconds of all attempts together."""
     tables = cli.load_tables()
-    cell = next(cell for cell in expand(read(MATRIX, tables)) if cell.id == name)
+    cell = next(cell for cell in expand(read(matrix, tables)) if cell.id == name)
     cell = dataclasses.replace(cell, repeat=times)
-    request = session.Request(matrix=MATRIX, name=f"repeats-{times}", cells=(cell,))
+    request = session.Request(matrix=matrix, name=f"repeats-{times}", cells=(cell,))
     before, began = cpu_s(), time.monotonic()
     done = session.run(request, settings, tables, silent, threading.Event())
     used = cpu_s() - before
@@ -81,12 +81,13 @@ def attempts_cpu_s(settings: Settings, name: str, times: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--cell", default=CELL, help="of matrices/quickstart.yaml")
+    parser.add_argument("--matrix", type=Path, default=MATRIX)
+    parser.add_argument("--cell", default=CELL, help="of the matrix")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = with_own_cache(cli.settings(), Path(folder))
-        cold = attempts_cpu_s(settings, options.cell, 1)
-        warm = attempts_cpu_s(settings, options.cell, options.times)
+        cold = attempts_cpu_s(settings, options.matrix, options.cell, 1)
+        warm = attempts_cpu_s(settings, options.matrix, options.cell, options.times)
         print(f"an attempt of {options.times} / a cold one, CPU: {warm / options.times / cold:.3f} (goal {GOAL})")
 
 
