@@ -12,13 +12,12 @@ import itertools
 import os
 import shutil
 import time
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab import proc
-from lab.environment import coarse
+from lab.environment import coarse, seeing
 from lab.environment.engine import Engine, Mount, Place
 from lab.environment.owner import owner_is_alive
 from lab.errors import EnvironmentFault
@@ -56,10 +55,6 @@ class Granularity:
     def effective_ns(self) -> int:
         """Two writes closer together than this may carry the same time."""
         return max(self.stored_ns, self.tick_ns)
-
-
-_SEEING = weakref.WeakSet[Engine]()
-"""Engines whose containers were seen to see what is mounted here."""
 
 
 class Scratch:
@@ -121,41 +116,8 @@ def mounted(
             stack.enter_context(coarse.shown(row, place.folder, settings, engine, image))
         else:
             _mount(row, place, "out", settings, engine, image)
-        _check_seen(place, settings, engine, image)
+        seeing.check(place.out, place.owner, settings, engine, image)
         yield _measured(row, place.out)
-
-
-def _check_seen(place: Scratch, settings: Settings, engine: Engine, image: str) -> None:
-    """Raise EnvironmentFault unless containers see what is mounted here; asked once of an engine.
-
-    A lab in a mount namespace of its own (PrivateTmp=, unshare(1), ip-netns(8)) mounts where the engine does not look: make
-    would then write into the empty folder below, or fail there, and the kernel be blamed. Source: mount_namespaces(7).
-    """
-    if engine in _SEEING:
-        return
-    log = place.folder / "look.txt"
-    step = Step(
-        name="look", argv=("stat", "--format=%d", "/out"), workdir="/", deadline_s=MOUNT_DEADLINE_S, log=log.name,
-        environment=(("PATH", "/usr/bin:/bin"),),
-    )  # fmt: skip
-    where = Place(
-        image=image,
-        owner=place.owner,
-        user=f"{settings.uid}:{settings.gid}",
-        mounts=(Mount(host=place.out, inside="/out"),),
-    )
-    looked = engine.execute(step, where, log)
-    said = log.read_text(errors="replace").strip()[:200]
-    if not looked.ok or said != str(place.out.stat().st_dev):
-        raise EnvironmentFault(
-            "containers do not see what is mounted here"
-            if looked.ok
-            else "a container cannot look at what is mounted here",
-            finding="infra.mount",
-            facts=(("device here", str(place.out.stat().st_dev)), ("in a container", said)),
-            hint="run the lab where the engine is (no PrivateTmp=, unshare -m, ip netns exec), or with LAB_MOUNT=helper",
-        )
-    _SEEING.add(engine)
 
 
 def _measured(row: Filesystem, out: Path) -> Granularity:
