@@ -379,7 +379,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def exit_code_of(arguments: Sequence[str] | None = None) -> int:
     """Run lab and return its exit code; prints every error the way it deserves."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop is an interrupt
+    # a service manager's stop is an interrupt; so is an interrupt, also in a script's background job, which ignores it else
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         outcome = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that has gone away is still ours to handle: at its exit Python ends with 120

@@ -135,16 +135,32 @@ def test_a_port_that_is_none_is_usage(pages, port):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_says_where_it_listens_and_is_ended_by_an_interrupt(pages, number):
-    words = [sys.executable, "-m", "lab", "serve", str(pages), "--port", "0"]
+    """Also as a background job of a script, which begins with SIGINT ignored (POSIX, "Signals and Error Handling")."""
+    words = [
+        "sh",
+        "-c",
+        'trap "" INT; exec "$@"',
+        "sh",
+        sys.executable,
+        "-m",
+        "lab",
+        "serve",
+        str(pages),
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        line = child.stdout.readline()
-        assert "http://127.0.0.1:" in line
-        port = int(line.partition("http://127.0.0.1:")[2].partition("/")[0])
-        link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        link.request("GET", "/")
-        assert link.getresponse().status == 200
-        link.close()
-        child.send_signal(number)
-        _, told = child.communicate(timeout=60)
+        try:
+            line = child.stdout.readline()
+            assert "http://127.0.0.1:" in line
+            port = int(line.partition("http://127.0.0.1:")[2].partition("/")[0])
+            link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            link.request("GET", "/")
+            assert link.getresponse().status == 200
+            link.close()
+            child.send_signal(number)
+            _, told = child.communicate(timeout=60)
+        finally:
+            child.kill()
     assert child.returncode == ExitCode.INTERRUPTED
     assert "Traceback" not in told
