@@ -71,6 +71,8 @@ def test_the_fault_of_a_mail_comes_and_is_gone_with_the_patch(number, finding, r
     assert done.stdout, done.stderr
     ran = json.loads(done.stdout)["run"]
     faulty, mended = ran["arms"]
+    if "infra.network" in faulty["reason"]:
+        pytest.skip(f"the mirror has no image for it today: {faulty['reason'][:200]}")
     assert (done.returncode, faulty["outcome"], mended["outcome"]) == (0, "XFAIL", "PASS"), (
         faulty["reason"],
         mended["reason"],
