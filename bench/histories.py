@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--jobs", default="1")
     parser.add_argument("--budget", default="12h")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--incremental", action="store_true", help="each commit on top of the last one: 002 and 003")
+    parser.add_argument("--incremental", action="store_true", help="each commit on top of the last one; not for 001")
     parser.add_argument("--finding", help="not the report's own: modpost.undefined comes in half of 001's builds")
     parser.add_argument("--only-make", action="store_true", help="write the histories, bisect nothing")
     asked = parser.parse_args()
