@@ -4,7 +4,7 @@ The contract is at the head of lab/data/boot/init; what an older init says is re
 tried, so that a kernel that crashes, hangs or resets in between leaves the culprit's name.
 
 printk does not queue behind what is in a serial port's buffer: a message may be printed into a marker, in its middle or before
-its newline. The number of a module tells then which one is meant.
+its newline. The number of a module tells then which one is meant, and N of K/N what a broken `start` was to say.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ MARK = "lab-init: "
 LOADS_LIMIT = 20_000
 """Of each stage; what comes after is not told."""
 _MARKER = re.compile(
-    r".*?lab-init: (?:(?P<stage>begin|twice|unload) (?P<begun>\d{1,6})/\d{1,6} (?P<path>\S+)"
-    r"|(?P<word>(?:twice-|unload-)?(?:ok|fail|kept)) (?P<ended>\d{1,6})/\d{1,6}(?: (?P<of>\S+))?(?: (?P<error>.*))?"
+    r".*?lab-init: (?:(?P<stage>begin|twice|unload) (?P<begun>\d{1,6})/(?P<of_all>\d{1,6}) (?P<path>\S+)"
+    r"|(?P<word>(?:twice-|unload-)?(?:ok|fail|kept)) (?P<ended>\d{1,6})/(?P<all>\d{1,6})(?: (?P<of>\S+))?(?: (?P<error>.*))?"
     r"|run (?P<run>.+)|ran (?P<status>\d{1,3}) (?P<ran>.+)"
     r"|start modules=(?P<modules>\d{1,6})|done ok=(?P<ok>\d{1,6}) fail=(?P<fail>\d{1,6}))"
 )
@@ -92,9 +92,10 @@ class Markers:
         marker = _MARKER.match(text) if MARK in text else None
         if marker is None:
             return False
-        if marker["modules"]:
-            self.announced = int(marker["modules"])
-        elif marker["ok"]:
+        total = marker["modules"] or marker["of_all"] or marker["all"]
+        if total:  # cut off, a number is smaller
+            self.announced = max(int(total), self.announced or 0)
+        if marker["ok"]:
             self.done = (int(marker["ok"]), int(marker["fail"]))
         elif marker["run"]:
             self._program(marker["run"], at, None)
@@ -102,7 +103,7 @@ class Markers:
             self._program(marker["ran"], at, int(marker["status"]))
         elif marker["stage"]:
             self._load(Stage(marker["stage"]), int(marker["begun"]), marker["path"], "begun", "", at)
-        else:
+        elif marker["word"]:
             prefix, _, word = marker["word"].rpartition("-")
             stage = _ENDS.get(f"{prefix}-", Stage.LOAD)
             self._load(stage, int(marker["ended"]), marker["of"] or "", word, (marker["error"] or "").strip(), at)

@@ -96,6 +96,15 @@ def test_a_message_of_the_kernel_in_a_marker_does_not_lose_the_module(cut):
     assert {one.outcome for one in boots.outcomes([("console.txt", log)], None)} == {"ok"}
 
 
+@pytest.mark.parametrize("cut", range(len("lab-init: start modules=12") + 1))
+def test_a_message_of_the_kernel_in_the_first_marker_does_not_hide_that_init_started(cut):
+    marker = "lab-init: start modules=12"
+    log = console.read_text(
+        f"{marker[:cut]}{NOISE}\n{marker[cut:]}\nlab-init: begin 1/12 a.ko\nlab-init: ok 1/1{NOISE}\n2 a.ko\n"
+    )
+    assert log.announced == 12
+
+
 def test_a_begin_that_was_cut_gets_its_path_from_what_ends_it():
     log = console.read_text(
         f"[    0.000000] Linux version 6.1.0\nlab-init: begin 1/1 net/wirel{NOISE}\ness/cfg80211.ko\n"
