@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+
+from lab.events import JobProgress, JobStarted, Note
 
 # RFC 2544: addresses for tests between networks; nobody routes them, and each process has its own
 NET = f"198.18.{os.getpid() % 256}"
@@ -117,3 +120,53 @@ class Processes:
     def end(self, name):
         """Wait until a worker that was lost has noticed it and ended by itself."""
         return self.workers.pop(name).wait(ENDS_WITHIN_S)
+
+
+class Saboteur:
+    """Hears what a run tells, and does a thing to a worker while it builds; each once."""
+
+    def __init__(self, blows):
+        self.blows, self.where, self.seen, self.struck = dict(blows), {}, [], {}
+
+    def __call__(self, event):
+        self.seen.append(event)
+        if isinstance(event, JobStarted) and " on " in event.title:
+            self.where[event.key] = event.title.rpartition(" on ")[2]
+        if isinstance(event, JobProgress) and event.step == "build":
+            blow = self.blows.pop(self.where.get(event.key), None)
+            if blow is not None:
+                self.struck[self.where[event.key]] = event.key
+                threading.Thread(target=blow).start()  # this is a thread of dask's
+
+    def notes(self):
+        return [event.text for event in self.seen if isinstance(event, Note)]
+
+
+def told(results):
+    """Return what a run says of each cell: its verdict, and each finding with whom it blames."""
+    return {
+        result.cell: (
+            result.outcome.value,
+            result.untestable,
+            *sorted((one.id, one.blame) for attempt in result.attempts for one in attempt.findings),
+        )
+        for result in results
+    }
+
+
+@contextlib.contextmanager
+def frozen(fleet):
+    """Yield how a worker of a fleet is frozen and thawed, and nothing that stands before its command line."""
+    yield fleet.freeze, fleet.thaw, ()
+
+
+@contextlib.contextmanager
+def unplugged(name):
+    """Yield how a worker's cable is pulled and put back, and what stands before its command line. name: of its namespace."""
+    with cable(name) as link:
+        yield (
+            lambda _: ip("link", "set", link, "down"),
+            lambda _: ip("link", "set", link, "up"),
+            # and not `ip netns exec`, which makes a mount namespace as well: what is mounted there the engine does not see
+            ("nsenter", f"--net=/run/netns/{link}"),
+        )

@@ -14,10 +14,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from fleet_of_processes import NEAR, Processes, cable, ip
+from fleet_of_processes import NEAR, Processes, Saboteur, frozen, told, unplugged
 
 from lab.environment.engine import LABEL
-from lab.events import JobProgress, JobStarted, Note, silent
+from lab.events import JobStarted, silent
 from lab.matrix.expand import expand
 from lab.matrix.read import read
 from lab.use import doctor, remote, session
@@ -71,7 +71,7 @@ def request_of(rows, tmp_path_factory):
 def usual(request_of, machine_settings, rows, tmp_path_factory):
     """Return what a run on this machine says, which nobody disturbs."""
     here = dataclasses.replace(machine_settings, results=tmp_path_factory.mktemp("usual"))
-    found = told(session.run(request_of("usual"), here, rows, silent, threading.Event()))
+    found = told(session.run(request_of("usual"), here, rows, silent, threading.Event()).results)
     assert sorted({outcome for outcome, *_ in found.values()}) == ["ERROR", "FAIL", "PASS"], found
     return found
 
@@ -94,54 +94,6 @@ def left(engine, real):
     return left
 
 
-class Saboteur:
-    """Hears what a run tells, and does a thing to a worker while it builds; each once."""
-
-    def __init__(self, blows):
-        self.blows, self.where, self.seen, self.struck = dict(blows), {}, [], {}
-
-    def __call__(self, event):
-        self.seen.append(event)
-        if isinstance(event, JobStarted) and " on " in event.title:
-            self.where[event.key] = event.title.rpartition(" on ")[2]
-        if isinstance(event, JobProgress) and event.step == "build":
-            blow = self.blows.pop(self.where.get(event.key), None)
-            if blow is not None:
-                self.struck[self.where[event.key]] = event.key
-                threading.Thread(target=blow).start()  # this is a thread of dask's
-
-    def notes(self):
-        return [event.text for event in self.seen if isinstance(event, Note)]
-
-
-def told(done):
-    """Return what a run says of each cell: its verdict, and each finding with whom it blames."""
-    return {
-        result.cell: (
-            result.outcome.value,
-            result.untestable,
-            *sorted((one.id, one.blame) for attempt in result.attempts for one in attempt.findings),
-        )
-        for result in done.results
-    }
-
-
-@contextlib.contextmanager
-def frozen(fleet):
-    yield fleet.freeze, fleet.thaw, ()
-
-
-@contextlib.contextmanager
-def unplugged(name):
-    with cable(name) as link:
-        yield (
-            lambda _: ip("link", "set", link, "down"),
-            lambda _: ip("link", "set", link, "up"),
-            # and not `ip netns exec`, which makes a mount namespace as well: what is mounted there the engine does not see
-            ("nsenter", f"--net=/run/netns/{link}"),
-        )
-
-
 @pytest.mark.parametrize("how", ["unplugged", "frozen"])
 def test_a_killed_and_a_lost_worker_change_no_verdict(how, usual, request_of, real, rows, repository, tmp_path, left):
     if how == "unplugged" and (os.geteuid() != 0 or shutil.which("ip") is None):
@@ -161,7 +113,7 @@ def test_a_killed_and_a_lost_worker_change_no_verdict(how, usual, request_of, re
         elsewhere = dataclasses.replace(real, engine="unix:///nowhere")
         done = session.run(request_of("fleet", on), elsewhere, rows, saboteur, threading.Event())
         assert set(saboteur.struck) == {"killed", "lost"}, "both were hit while they built"
-        assert told(done) == usual
+        assert told(done.results) == usual
         made_by = {attempt.facts.get("worker") for result in done.results for attempt in result.attempts}
         assert "sound" in made_by
         gone = [note for note in saboteur.notes() if "is gone" in note]
