@@ -20,6 +20,7 @@ from lab import proc
 from lab.environment import coarse, seeing
 from lab.environment.engine import Engine, Mount, Place
 from lab.environment.owner import owner_is_alive
+from lab.environment.writeback import Writeback, room
 from lab.errors import EnvironmentFault
 from lab.model import Step
 from lab.settings import Settings
@@ -70,11 +71,17 @@ class Scratch:
         self.base = folder / "base"
         self.lab = folder / "lab"
         self.watched = self.out
+        self.writeback: Writeback | None = None  # of the filesystem in an image, while it is mounted
 
     @property
     def owner(self) -> str:
         """The owner of every container that works for it (lab.environment.owner)."""
         return str(self.folder)
+
+    def check_kept(self) -> None:
+        """Raise EnvironmentFault if something that was written to the output is lost, which only an image's filesystem does."""
+        if self.writeback is not None:
+            self.writeback.check()
 
 
 @contextlib.contextmanager
@@ -107,17 +114,26 @@ def mounted(
     for one in (row, base):
         if one is not None and (lacking := obstacle(one)) is not None:
             raise lacking
-    if base is not None:
-        place.base.mkdir()
-        _mount(base, place, "base", settings, engine, image)
     with contextlib.ExitStack() as stack:
+        if base is not None:
+            place.base.mkdir()
+            _mount(base, place, "base", settings, engine, image)
+            _watch(base, place, place.base, stack)
         if row.kind is FilesystemKind.COARSE:
             place.watched = place.base  # a FUSE mount has no f_fsid, and fanotify refuses it (fanotify_mark(2), ENODEV)
             stack.enter_context(coarse.shown(row, place.folder, settings, engine, image))
         else:
             _mount(row, place, "out", settings, engine, image)
+            _watch(row, place, place.out, stack)
         seeing.check(place.out, place.owner, settings, engine, image)
         yield _measured(row, place.out)
+
+
+def _watch(row: Filesystem, place: Scratch, mounted_on: Path, stack: contextlib.ExitStack) -> None:
+    """From now on what is lost of the writes to an image's filesystem can be asked for."""
+    if row.kind is FilesystemKind.LOOP:
+        place.writeback = Writeback(mounted_on, place.folder / "disk.img")
+        stack.callback(place.writeback.close)
 
 
 def _measured(row: Filesystem, out: Path) -> Granularity:
@@ -255,7 +271,8 @@ def _make_image(row: Filesystem, place: Scratch, settings: Settings, engine: Eng
         user=f"{settings.uid}:{settings.gid}",
         mounts=(Mount(host=disk, inside="/disk.img", writable=True),),
     )
-    _must(engine.execute(step, where, place.folder / "mkfs.txt").ok, "make", row.name, place.folder / "mkfs.txt")
+    if not engine.execute(step, where, place.folder / "mkfs.txt").ok:
+        raise _no_filesystem(row.name, disk, place.folder / "mkfs.txt")
 
 
 def _mount_script(words: tuple[str, ...], folder: Path, settings: Settings, engine: Engine, image: str) -> None:
@@ -297,14 +314,16 @@ def _no_mount(words: tuple[str, ...], said: str | list[str]) -> EnvironmentFault
     )
 
 
-def _must(fine: bool, verb: str, name: str, log: Path) -> None:
-    if not fine:
-        said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
-        raise EnvironmentFault(
-            f"cannot {verb} filesystem {name!r}",
-            finding="infra.filesystem",
-            facts=tuple(("said", line) for line in said),
-        )
+def _no_filesystem(name: str, disk: Path, log: Path) -> EnvironmentFault:
+    """Return why an image got no filesystem. log: what mkfs said."""
+    said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+    free, full = room(disk)
+    return EnvironmentFault(
+        f"cannot make filesystem {name!r}" + (": the disk that is to hold its image is full" if full else ""),
+        finding="infra.disk-full" if full else "infra.filesystem",
+        facts=(*(("said", line) for line in said), ("free", f"{free} bytes")),
+        hint="`lab clean` makes room; LAB_CACHE names a folder on another disk" if full else "",
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ sweeping

@@ -168,6 +168,7 @@ class Attempt:
         with recorder as recording:
             self.facts["write_order_recorded"] = recording
             built = self._configure(inside, place.out) and self._make(inside, place.out)
+        place.check_kept()
         if built and self.inputs.worktree is not None:
             self.inputs.worktree.keep(place.out)
         try:

@@ -1,16 +1,23 @@
 """Disks that fill up, lack inodes or turn read-only under the store: what was finished stays, and the machine is blamed."""
 
 import contextlib
+import dataclasses
 import os
 import subprocess
+import textwrap
+import threading
 import time
 
 import pytest
 
 from lab.errors import EnvironmentFault
+from lab.events import silent
+from lab.matrix.expand import expand
+from lab.matrix.read import read
 from lab.model import AttemptResult, Outcome
 from lab.results import store
 from lab.results.store import History, RunFacts
+from lab.use import session
 
 
 @pytest.fixture
@@ -106,3 +113,55 @@ def test_a_clock_that_jumped_changes_neither_what_is_finished_nor_what_comes_fir
     with store.open_run(tmp_path, facts()) as run:
         assert [one.outcome for one in run.made("a")] == [Outcome.PASS]
     assert store.read_history(tmp_path).durations == {"attempt:a:1": 7.0}
+
+
+MATRIX = """
+version: 1
+name: crowded
+defaults:
+  source: {debian: linux-source-6.1, suite: bookworm}
+  arch: x86_64
+  toolchain: gcc-12
+  kconfig: [tinyconfig]
+  make: {targets: [kernel/time/, kernel/sched/]}
+  filesystem: ext4-128
+"""
+
+
+@pytest.fixture
+def crowded(machine_settings, tmp_path):
+    """Settings with the machine's cache, but scratch folders on 2.5 MiB, and how these become more."""
+    cache = tmp_path / "cache"
+    with contextlib.ExitStack() as stack:
+
+        def mount(*words):
+            if subprocess.run(["mount", *words], capture_output=True, check=False).returncode:
+                pytest.skip("mounting is not allowed here")
+            stack.callback(subprocess.run, ["umount", "-l", words[-1]], check=True)
+
+        for shared in ("sources", "ccache", "locks", "downloads"):
+            (machine_settings.cache / shared).mkdir(parents=True, exist_ok=True)
+            (cache / shared).mkdir(parents=True)
+            mount("--bind", str(machine_settings.cache / shared), str(cache / shared))
+        work = cache / "work"
+        work.mkdir()
+        mount("-t", "tmpfs", "-o", "size=2560k,mode=755", "small", str(work))
+        yield (
+            dataclasses.replace(machine_settings, cache=cache, results=tmp_path / "results"),
+            lambda: subprocess.run(["mount", "-o", "remount,size=1g", str(work)], check=True),
+        )
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_a_build_whose_scratch_disk_filled_up_is_no_pass_and_goes_on_with_more_room(crowded, rows, tmp_path):
+    settings, larger = crowded
+    path = tmp_path / "matrix.yaml"
+    path.write_text(textwrap.dedent(MATRIX))
+    asked = session.Request(matrix=path, name="crowded", cells=expand(read(path, rows)), run=f"crowded-{os.getpid()}")
+    (full,) = session.run(asked, settings, rows, silent, threading.Event()).results
+    assert (full.outcome, full.reason.partition(":")[0]) == (Outcome.ERROR, "infra.disk-full"), full.reason
+    larger()
+    (whole,) = session.run(asked, settings, rows, silent, threading.Event()).results
+    assert whole.outcome is Outcome.PASS, whole.reason
+    assert list(settings.work.iterdir()) == []
