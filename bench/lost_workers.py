@@ -56,7 +56,7 @@ def main() -> int:
     options = parser.parse_args()
     rows = cli.load_tables()
     matrix = read(options.matrix, rows)
-    cells = expand(matrix, rows)
+    cells = expand(matrix)
     usual = told(store.read_results(options.against.resolve()).values())
     every = sorted(os.sched_getaffinity(0))
     with (

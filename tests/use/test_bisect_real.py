@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fleet_of_processes import Processes
 
 from lab import cli
 from lab.environment import source
@@ -48,8 +49,8 @@ def base(machine_settings, tmp_path_factory):
 def lab(tmp_path, repository):
     """Call lab with results of the test's own."""
 
-    def lab(*words, wait=True, environment=()):
-        argv = [sys.executable, "-m", "lab", *words]
+    def lab(*words, wait=True, environment=(), before=()):
+        argv = [*before, sys.executable, "-m", "lab", *words]
         env = {**os.environ, "LAB_RESULTS": str(tmp_path / "results"), **dict(environment)}
         child = subprocess.Popen(
             argv, cwd=repository, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -170,6 +171,44 @@ def test_commits_are_built_on_top_of_each_other_and_the_answer_is_the_same(base,
     assert compiled[True], "nothing was built on top of anything"
     assert max(compiled[True]) < 20 < max(compiled[False]), compiled
     assert not list((cli.settings().work).glob("*-worktree-*"))
+
+
+def test_worker_processes_bisect_a_repository_that_only_the_caller_has_and_one_is_killed(
+    base, lab, tmp_path, repository
+):
+    made = planned(base, sure(base), no_make(base), commits=30, merges=1, culprit=17)
+    only_here = tmp_path / "only-here"
+    only_here.mkdir()
+    every = sorted(os.sched_getaffinity(0))
+    (tmp_path / "fleet").mkdir()
+    with Processes(tmp_path / "fleet", repository) as fleet:
+        fleet.worker("killed", processors=every[:1])
+        fleet.worker("sound", processors=every[-1:])
+        fleet.wait_for(2)
+        cell = f"{matrix(tmp_path, only_here, 'main')}:*"
+        child = lab(
+            "bisect", "--cell", cell, "--git", str(only_here), "--good", "base", "--bad", "main", "--json", "--jobs", "2",
+            "--finding", "build.compiler", "--confidence", "0.95", "--on", fleet.address, "--depot", f"file://{tmp_path}/depot",
+            before=("unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(made.folder),
+                    str(only_here)),
+            environment={"DOCKER_HOST": "unix:///nowhere.sock"}.items(), wait=False,
+        )  # fmt: skip
+        deadline = time.monotonic() + 900
+        while "killed" not in makers(tmp_path) and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        fleet.kill("killed")
+        told, said = child.communicate(timeout=1800)
+    assert child.returncode == 0, told + said
+    assert list(only_here.iterdir()) == [], "no worker could have read it here"
+    assert [one["commit"] for one in json.loads(told)["culprits"]] == [made.culprit]
+    assert "worker killed is gone" in said
+    assert set(makers(tmp_path)) == {"killed", "sound"}
+
+
+def makers(tmp_path):
+    """Return the worker of each attempt that is finished, in no order."""
+    paths = (tmp_path / "results").glob("tiny-*/*/[0-9]*/result.json")
+    return [json.loads(path.read_text())["facts"].get("worker") for path in paths]
 
 
 def test_git_bisect_run_takes_lab_run(base, lab, tmp_path, repository):
