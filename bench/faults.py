@@ -5,8 +5,8 @@
 
 Two tiny cells (tinyconfig, lib/ctype.o; tmpfs, ext4-128). A point is good if the run that was taken up again ended with 0 and
 the verdicts of an undisturbed one, if what was finished before is byte for byte as it was, and if no container, mount, loop
-device, scratch folder or temporary file of it is left. The engine is restarted only if that is asked for by --kind: whatever
-else it runs is stopped as well.
+device, scratch folder or temporary file of it is left. The engine is restarted, and mounting made impossible, only if that is
+asked for by --kind: whatever else the machine runs feels it as well.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Break a run of the real lab at a chosen moment, take it up again, and say what came of it.
 
-Used by tests/faults (a few points) and bench/faults.py (all of them). The engine itself is restarted only where somebody asks
-for that kind: it may serve others as well.
+Used by tests/faults (a few points) and bench/faults.py (all of them). What others of this machine would feel as well (an engine
+that restarts, no mount left) is done only where somebody asks for that kind.
 """
 
 from __future__ import annotations
@@ -143,14 +143,25 @@ def restart_engine(place: Place, child: subprocess.Popen[bytes]) -> None:
     subprocess.run([sys.executable, "-m", "lab", "doctor", "--fix", "--quiet"], stdout=subprocess.DEVNULL, check=True)
 
 
-KINDS: dict[str, Callable[[Place, subprocess.Popen[bytes]], None]] = {
+def use_up_mounts(place: Place, child: subprocess.Popen[bytes]) -> Callable[[], object]:
+    """Let nobody mount anything, containers neither, until the run has ended. Source: admin-guide/sysctl/fs.rst, mount-max."""
+    most = Path("/proc/sys/fs/mount-max")
+    before = most.read_text()
+    most.write_text("1")
+    return lambda: most.write_text(before)
+
+
+Fault = Callable[[Place, subprocess.Popen[bytes]], Callable[[], object] | None]
+"""What breaks a run; it returns what mends that once the run has ended, None if there is nothing to mend."""
+
+KINDS: dict[str, Fault] = {
     "kill lab": kill_lab,
     "kill make": kill_make,
     "kill container": kill_container,
     "SIGINT once": interrupt,
     "SIGINT twice": interrupt_twice,
 }
-ON_DEMAND = {"restart engine": restart_engine}
+ON_DEMAND: dict[str, Fault] = {"restart engine": restart_engine, "use up mounts": use_up_mounts}
 
 
 def points(count: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Point]:
@@ -178,10 +189,14 @@ def disturbed(place: Place, point: Point, lasting_s: float, number: int) -> Outc
     child = place.start("--run", run)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(point.at * lasting_s)
-    before = place.finished()
-    if child.poll() is None:
-        (KINDS | ON_DEMAND)[point.kind](place, child)
-    child.communicate(timeout=ENDS_WITHIN_S)
+    before, mend = place.finished(), None
+    try:
+        if child.poll() is None:
+            mend = (KINDS | ON_DEMAND)[point.kind](place, child)
+        child.communicate(timeout=ENDS_WITHIN_S)
+    finally:
+        if mend is not None:
+            mend()
     again = place.start("--run", run)
     said, _ = again.communicate(timeout=ENDS_WITHIN_S)
     intact = all(path.is_file() and path.read_bytes() == raw for path, raw in before.items())
