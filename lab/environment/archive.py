@@ -33,16 +33,22 @@ _UNREACHABLE = re.compile(
     r"Could not connect|Could not resolve|Temporary failure resolving|timed out|Connection (?:failed|refused)"
 )
 _STALE = re.compile(r"Hash Sum mismatch|unexpected size|not valid yet|is expired|Mirror sync in progress")
+# What was fetched whole, but is not what the signed Release beside it promises.
+_UNEQUAL = re.compile(r"Failed to fetch \S+/dists/([^/\s]+)/\S+ .*(?:Hash Sum mismatch|unexpected size)")
 _ADDRESS = re.compile(r" *\[IP: .*?\]")
 _LACKING = re.compile(r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """sources: one-line sources.list entries of one suite, its updates and its security archive where known."""
+    """sources: one-line sources.list entries of one suite, its updates and its security archive where known.
+
+    left_out: codenames of those that the mirror does not have whole today, see without_unequal().
+    """
 
     suite: str
     sources: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
     snapshot: str = ""  # YYYYMMDD
     debian_arch: str = ""  # dpkg's, "": the machine's own
 
@@ -85,6 +91,25 @@ def archive(suite: str, settings: Settings, snapshot: str = "") -> Archive:
             hint="set LAB_MIRROR to the base URL of a Debian archive",
         )
     return Archive(suite=suite, sources=tuple(_entry(uri, name, settings) for uri, name in [(base, suite), *extra]))
+
+
+def without_unequal(where: Archive, said: str) -> Archive | None:
+    """Return the archive without updates and security of which the mirror has another index than its own Release promises.
+
+    A mirror may serve half of a new state for days. Its main suite is all that is needed to go on; what is made of it says what
+    was left out. None if apt's words (`said`) tell of nothing of the kind, or of the suite itself.
+    """
+    unequal = {match[1] for line in said.splitlines() if (match := _UNEQUAL.search(line))}
+    main, *more = where.sources
+    kept = [entry for entry in more if _codename(entry) not in unequal]
+    if len(kept) == len(more) or _codename(main) in unequal:
+        return None
+    left_out = tuple(_codename(entry) for entry in more if entry not in kept)
+    return replace(where, sources=(main, *kept), left_out=(*where.left_out, *left_out))
+
+
+def _codename(entry: str) -> str:
+    return entry.split()[-2]
 
 
 def _snapshot(suite: str, day: str, settings: Settings) -> Archive:
@@ -213,27 +238,36 @@ def _private_apt(where: Archive, settings: Settings) -> tuple[str, ...]:
         *(("-o", f"APT::Architecture={where.debian_arch}", "-o", f"APT::Architectures={where.debian_arch}")
           if where.debian_arch else ()),
     )  # fmt: skip
-    listed = "\n".join(where.sources) + "\n"
-    sources = root / "etc/sources.list"
+    listed, asked = "\n".join(where.sources) + "\n", root / "etc/asked"
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = root / "updated"
         fresh = stamp.exists() and (where.snapshot != "" or _age_s(stamp) < INDEX_FRESH_S)
-        if not fresh or not sources.exists() or sources.read_text() != listed:
-            sources.write_text(listed)
-            done = proc.run(
-                ["apt-get", *options, "update"], deadline_s=UPDATE_DEADLINE_S, environment=dict(settings.environment)
-            )
-            if not done.ok:
-                unknown = ": the archive has no such suite" if "does not have a Release file" in done.output else ""
-                raise EnvironmentFault(
-                    f"cannot read the index of suite {where.suite!r}{unknown}",
-                    finding="infra.network",
-                    facts=complaint(done.output, done.last_line).facts,
-                    hint="a suite that has left the mirror is on another: LAB_MIRROR names it",
-                )
+        if not fresh or not asked.exists() or asked.read_text() != listed:
+            _update(where, root, options, settings)
+            asked.write_text(listed)
             stamp.touch()
     return options
+
+
+def _update(where: Archive, root: Path, options: tuple[str, ...], settings: Settings) -> None:
+    """Read the indexes, without those that the mirror does not have whole. Raises EnvironmentFault infra.network."""
+    (root / "etc/sources.list").write_text("\n".join(where.sources) + "\n")
+    argv = ["apt-get", *options, "update"]
+    done = proc.run(argv, deadline_s=UPDATE_DEADLINE_S, environment=dict(settings.environment))
+    if done.ok:
+        return
+    rest = without_unequal(where, done.output)
+    if rest is not None:
+        _update(rest, root, options, settings)
+        return
+    unknown = ": the archive has no such suite" if "does not have a Release file" in done.output else ""
+    raise EnvironmentFault(
+        f"cannot read the index of suite {where.suite!r}{unknown}",
+        finding="infra.network",
+        facts=complaint(done.output, done.last_line).facts,
+        hint="a suite that has left the mirror is on another: LAB_MIRROR names it",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,10 +112,12 @@ def mounts(row: Image, folder: Path) -> tuple[Mount, ...]:
 def unequal_versions(foreign: BuiltImage, tools: BuiltImage) -> tuple[tuple[str, str, str], ...]:
     """Return (package, foreign version, native version) of what both images have in different upstream versions.
 
-    A cross tool's package carries the name of its target at the end: gcc-12-arm-linux-gnueabihf stands in for gcc-12.
+    Of an image that notes it only what the tools need is held together: neither apt nor time zones compile anything. A cross
+    tool's package carries the name of its target at the end: gcc-12-arm-linux-gnueabihf stands in for gcc-12.
     """
     found = []
-    for name, version in sorted(tools.packages.items()):
+    for name in sorted(tools.needed or tools.packages):
+        version = tools.packages[name]
         own = name if name in foreign.packages else re.sub(r"-[a-z0-9_]+-linux-gnu[a-z0-9]*$", "", name)
         other = foreign.packages.get(own)
         if other is not None and _upstream(other) != _upstream(version):

@@ -21,7 +21,7 @@ import shlex
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,7 +67,9 @@ class BuiltImage:
     """An image that the engine has. packages: name -> version, as dpkg says inside.
 
     snapshot: the day of the archive that was asked for, "" for the day it was built. releases: codename -> Date of each index
-    that apt read, {} of images from before this was noted.
+    that apt read, left_out: codenames of those that the mirror did not have whole. needed: names of the packages that are there
+    because the definition or the system needs them, and not only because mmdebstrap takes them. {} and () of images from
+    before this was noted.
     """
 
     name: str
@@ -79,6 +81,8 @@ class BuiltImage:
     suite: str = ""
     snapshot: str = ""
     releases: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
 
 
 Say = Callable[[str], None]  # one line of progress for people
@@ -143,26 +147,29 @@ def prepare(
         with tempfile.TemporaryDirectory(prefix="image-", dir=settings.cache) as scratch:
             folder = Path(scratch)
             say(f"fetching the packages of {image.suite}/{image.debian_arch}")
-            layer = _bootstrap(image, folder, settings)
+            layer, left_out = _bootstrap(image, folder, settings)
             say("loading it into the engine")
-            engine.load(_archive(image, layer, folder))
+            engine.load(_archive(image, layer, folder, left_out))
         found = find(image, engine)
     if found is None:
         raise EnvironmentFault(f"the engine lost image {image.name!r} right after it was loaded")
     return found
 
 
-def _bootstrap(image: Image, folder: Path, settings: Settings) -> Path:
-    """Make the root filesystem as one tar file. Images of one suite are made one after the other: they share packages."""
+def _bootstrap(image: Image, folder: Path, settings: Settings) -> tuple[Path, tuple[str, ...]]:
+    """Make the root filesystem as one tar file; also return the codenames of what the mirror did not have whole.
+
+    Images of one suite are made one after the other: they share packages.
+    """
     name = f"{image.suite}-{image.debian_arch}"
     debs = settings.cache / "debs" / name
     with Holds(settings) as holds, locked(settings, f"debs-{name}"):
         holds.keep("debs", name)
         debs.mkdir(parents=True, exist_ok=True)
-        layer = _layer(image, folder, debs, settings)
+        made = _layer(image, folder, debs, settings)
         if sum(path.stat().st_size for path in debs.glob("*.deb")) > DEBS_AT_MOST:
             shutil.rmtree(debs)
-    return layer
+    return made
 
 
 def _sharing(debs: Path) -> tuple[str, ...]:
@@ -185,7 +192,7 @@ def _keeping_releases(folder: Path, stage: str) -> tuple[str, ...]:
 
     stage: of the hooks; the variant that only unpacks never comes to "customize".
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     return (
         f'--{stage}-hook=mkdir "$1"/.lab-releases; cp "$1"/var/lib/apt/lists/*Release "$1"/.lab-releases/',
         f"--{stage}-hook=sync-out /.lab-releases {shlex.quote(str(folder))}",
@@ -205,11 +212,24 @@ def _releases(folder: Path) -> dict[str, str]:
     return found
 
 
-def _layer(image: Image, folder: Path, debs: Path, settings: Settings) -> Path:
+def _layer(image: Image, folder: Path, debs: Path, settings: Settings) -> tuple[Path, tuple[str, ...]]:
     layer = folder / "layer.tar"
-    where = apt.archive(image.suite, settings, image.snapshot)
+    where: apt.Archive | None = apt.archive(image.suite, settings, image.snapshot)
+    environment = {**dict(settings.environment), "SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": str(folder)}
+    while where is not None:
+        argv = _mmdebstrap(image, layer, where, debs, settings)
+        done = proc.run(argv, deadline_s=BUILD_DEADLINE_S, environment=environment)
+        if done.ok:
+            return layer, where.left_out
+        layer.unlink(missing_ok=True)
+        where = apt.without_unequal(where, done.output)
+    raise _fault(image, done)
+
+
+def _mmdebstrap(image: Image, layer: Path, where: apt.Archive, debs: Path, settings: Settings) -> list[str]:
+    """Return the command that makes a layer."""
     variant = VARIANT.get(image.purpose, INSTALLED)
-    argv = [
+    return [
         "mmdebstrap",  # not --quiet: it would swallow apt's reasons
         *variant,
         # an image that is only unpacked takes all packages that lie there, so it must not see those of others
@@ -220,7 +240,7 @@ def _layer(image: Image, folder: Path, debs: Path, settings: Settings) -> Path:
         '--aptopt=Acquire::Retries "3"',
         *(f"--aptopt={line}" for line in apt.freshness(settings)),
         *(f"--customize-hook=mkdir -p $1{folder}" for folder in image.folders),
-        *_keeping_releases(folder / "releases", "customize" if variant is INSTALLED else "extract"),
+        *_keeping_releases(layer.parent / "releases", "customize" if variant is INSTALLED else "extract"),
         *(TIDIED if variant is INSTALLED else ()),
         # the mirror's name is nothing of the image's: the same packages from another one make the same image
         "--customize-hook=rm -rf $1/etc/apt/sources.list $1/etc/apt/sources.list.d/*",
@@ -228,11 +248,6 @@ def _layer(image: Image, folder: Path, debs: Path, settings: Settings) -> Path:
         str(layer),
         *where.sources,
     ]
-    environment = {**dict(settings.environment), "SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": str(folder)}
-    done = proc.run(argv, deadline_s=BUILD_DEADLINE_S, environment=environment)
-    if done.ok:
-        return layer
-    raise _fault(image, done)
 
 
 def _fault(image: Image, done: proc.Completed) -> EnvironmentFault:
@@ -250,18 +265,22 @@ def _fault(image: Image, done: proc.Completed) -> EnvironmentFault:
     )
 
 
-def _archive(image: Image, layer: Path, folder: Path) -> Path:
+def _archive(image: Image, layer: Path, folder: Path, left_out: tuple[str, ...]) -> Path:
     """Wrap the layer as an image archive whose configuration names the right architecture."""
     with layer.open("rb") as stream:
         diff_id = hashlib.file_digest(stream, "sha256").hexdigest()
+    status = _status(layer)
     labels = {
         LABEL: image.name,
         f"{LABEL}.key": key_of(image),
         f"{LABEL}.suite": image.suite,
         f"{LABEL}.snapshot": image.snapshot,
         f"{LABEL}.releases": json.dumps(_releases(folder / "releases"), sort_keys=True),
-        f"{LABEL}.packages": json.dumps(_packages(layer), sort_keys=True),
+        f"{LABEL}.packages": json.dumps(_versions(status), sort_keys=True),
+        f"{LABEL}.needed": json.dumps(sorted(_needed(status, image.packages))),
     }
+    if left_out:
+        labels[f"{LABEL}.left_out"] = json.dumps(left_out)
     config = json.dumps(
         {
             "architecture": GO_ARCHITECTURE.get(image.debian_arch, image.debian_arch),
@@ -285,22 +304,52 @@ def _archive(image: Image, layer: Path, folder: Path) -> Path:
     return path
 
 
-def _packages(layer: Path) -> dict[str, str]:
-    """Read the installed packages and their versions from the layer's dpkg database."""
+def _status(layer: Path) -> dict[str, dict[str, str]]:
+    """Read the layer's dpkg database: name of each installed package -> its fields, those of one line."""
+    text = ""
     with tarfile.open(layer) as root:
         for member in root:
             if member.name.lstrip("./") == "var/lib/dpkg/status":
                 stream = root.extractfile(member)
                 text = stream.read().decode("utf-8", "replace") if stream else ""
                 break
-        else:
-            return {}
     found = {}
     for paragraph in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
         if "Package" in fields and fields.get("Status", "").endswith((" installed", " unpacked")):
-            found[fields["Package"]] = fields.get("Version", "")
+            found[fields["Package"]] = fields
     return found
+
+
+def _versions(status: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    return {name: fields.get("Version", "") for name, fields in status.items()}
+
+
+def _needed(status: Mapping[str, Mapping[str, str]], wanted: Iterable[str]) -> set[str]:
+    """Return the packages that are wanted or essential, with all that these depend on.
+
+    Of alternatives every one that is there counts. Source: deb-control(5), "Depends", "Essential"; mmdebstrap(1), "minbase".
+    """
+    provided: dict[str, list[str]] = {}
+    for name, fields in status.items():
+        for virtual in _names(fields.get("Provides", "")):
+            provided.setdefault(virtual, []).append(name)
+    found: set[str] = set()
+    left = [*wanted, *(name for name, fields in status.items() if fields.get("Essential") == "yes")]
+    while left:
+        name = left.pop()
+        if name in found or name not in status:
+            left += (one for one in provided.get(name, ()) if one not in found)
+            continue
+        found.add(name)
+        left += _names(status[name].get("Depends", "")) + _names(status[name].get("Pre-Depends", ""))
+    return found
+
+
+def _names(relation: str) -> list[str]:
+    """Return the names in a relation such as "libc6 (>= 2.34), awk:any | mawk"."""
+    words = (word.split() for word in re.split(r"[,|]", relation))
+    return [word[0].partition(":")[0] for word in words if word]
 
 
 def _built(name: str, facts: ImageFacts) -> BuiltImage:
@@ -315,4 +364,6 @@ def _built(name: str, facts: ImageFacts) -> BuiltImage:
         suite=labels.get(f"{LABEL}.suite", ""),
         snapshot=labels.get(f"{LABEL}.snapshot", ""),
         releases=json.loads(labels.get(f"{LABEL}.releases", "{}")),
+        left_out=tuple(json.loads(labels.get(f"{LABEL}.left_out", "[]"))),
+        needed=tuple(json.loads(labels.get(f"{LABEL}.needed", "[]"))),
     )

@@ -36,12 +36,17 @@ def image_text(row: Mapping[str, Any]) -> str:
     lines += [f"suite {row['suite']}"] if row["suite"] else []
     lines += [f"as the archive was on {row['snapshot']}"] if row["snapshot"] else []
     lines += [f"index of {one_line(name)}: {one_line(date)}" for name, date in sorted(row["releases"].items())]
+    lines += [f"without {one_line(name)}: the mirror did not have it whole" for name in row["left_out"]]
     return "\n".join([*lines, f"{len(packages)} packages", *packages])
 
 
 def images_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return one line an image."""
-    return "\n".join(f"{row['tag']:<44} {row['id'][:19]}  {row['bytes'] >> 20} MiB" for row in rows)
+    return "\n".join(
+        f"{row['tag']:<44} {row['id'][:19]}  {row['bytes'] >> 20} MiB"
+        + (f"  without {one_line(', '.join(row['left_out']))}" if row["left_out"] else "")
+        for row in rows
+    )
 
 
 def image_rows_text(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from lab.environment.cache import Holds
 from lab.environment.image import BuiltImage
 from lab.environment.source import Tree
 from lab.environment.worktree import Worktree
-from lab.events import CellJudged, JobProgress, Sink
+from lab.events import CellJudged, JobProgress, Note, Sink
 from lab.model import Amplify, AttemptResult, Cell, Emulation, Need, Result
 from lab.plan import jobs as plan
 from lab.plan.jobs import AttemptWork, ImageWork, Job, JobKind, PatchedWork, SourceWork
@@ -172,6 +172,11 @@ class Crew:
             case ImageWork(name=name):
                 row = self._tables.image[name]
                 built = self._images[name] = image.prepare(row, self._engine, self._settings, say, self.holds)
+                if built.left_out:
+                    lacks = (
+                        f"image {name} has no packages of {', '.join(built.left_out)}: the mirror did not have it whole"
+                    )
+                    self._sink(Note(at_s=time.time(), text=lacks))
                 if row.purpose is Purpose.TOOLS:
                     self.holds.keep("tools", emulation.folder_of(row, built, self._settings).name)
                     emulation.unpack(row, built, self._engine, self._settings, say)

@@ -1,6 +1,7 @@
 """A Debian archive of a few tiny packages, as its tests make it: real .deb files, a signed index, served on loopback."""
 
 import contextlib
+import datetime
 import functools
 import hashlib
 import http.server
@@ -22,9 +23,13 @@ def package(folder, name, version):
     return deb, control
 
 
-def archive(base, suite, packages, sign, work):
-    """Make an archive's dists/ and pool/ below `base`. packages: (name, version) pairs. sign: of Key."""
-    (base / "pool").mkdir(parents=True)
+def archive(base, suite, packages, sign, work, valid_days=7):
+    """Make an archive's dists/ and pool/ below `base`. packages: (name, version) pairs. sign: of Key.
+
+    valid_days: since the first day of 2022.
+    """
+    (base / "pool").mkdir(parents=True, exist_ok=True)
+    until = datetime.datetime(2022, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(days=valid_days)
     index = ""
     for name, version in packages:
         deb, control = package(work, name, version)
@@ -38,7 +43,7 @@ def archive(base, suite, packages, sign, work):
     digest = hashlib.sha256(index.encode()).hexdigest()
     release = (
         f"Origin: Debian\nSuite: {suite}\nCodename: {suite}\nDate: Sat, 01 Jan 2022 00:00:00 UTC\n"
-        "Valid-Until: Sat, 08 Jan 2022 00:00:00 UTC\nArchitectures: amd64 all\nComponents: main\n"
+        f"Valid-Until: {until:%a, %d %b %Y} 00:00:00 UTC\nArchitectures: amd64 all\nComponents: main\n"
         f"SHA256:\n {digest} {len(index)} main/binary-amd64/Packages\n"
     )
     (dists / "InRelease").write_bytes(sign(release.encode()))

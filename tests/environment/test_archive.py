@@ -114,3 +114,74 @@ def test_an_index_past_its_day_is_taken_where_the_machines_apt_takes_it(settings
     own.write_text(f'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\n{line}\n')
     environment = {**dict(settings.environment), "APT_CONFIG": str(own)}
     assert archive.freshness(dataclasses.replace(settings, environment=tuple(environment.items()))) == expected
+
+
+# ------------------------------------------------------------------------------------- a mirror that has half of a new state
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """A suite and its security archive, whose index is of another day than its Release; yields (URL, keyring)."""
+    folder = tmp_path_factory.mktemp("halves")
+    key = debian_mirror.Key(tmp_path_factory.mktemp("key") / "home")
+    try:
+        for suite, package in (("tiny", "hello-lab"), ("tiny-security", "other-lab")):
+            debian_mirror.archive(
+                folder / "www", suite, [(package, "1.0")], key.sign, tmp_path_factory.mktemp(suite), valid_days=36500
+            )
+        with (folder / "www/dists/tiny-security/main/binary-amd64/Packages").open("a") as index:
+            index.write("Package: newer\nVersion: 2\nArchitecture: all\nFilename: pool/newer.deb\nSize: 1\n\n")
+        with debian_mirror.served(folder / "www") as url:
+            yield url, key.keyring
+    finally:
+        key.close()
+
+
+def both(url, keyring):
+    entries = tuple(f"deb [signed-by={keyring}] {url} {name} main" for name in ("tiny", "tiny-security"))
+    return archive.Archive(suite="tiny", sources=entries, debian_arch="amd64")
+
+
+def test_updates_that_the_mirror_does_not_have_whole_are_left_out_and_the_suite_is_used(halves, settings, tmp_path):
+    package = archive._downloaded("hello-lab", both(*halves), tmp_path / "debs", settings)
+    assert package.version == "1.0"
+    root = settings.cache / "apt" / both(*halves).name
+    stamp = (root / "updated").stat().st_mtime_ns
+    archive._downloaded("hello-lab", both(*halves), tmp_path / "debs", settings)
+    assert (root / "updated").stat().st_mtime_ns == stamp, "the index is not read each time"
+
+
+def test_a_suite_that_the_mirror_does_not_have_whole_is_the_networks_fault(halves, settings, tmp_path):
+    alone = dataclasses.replace(both(*halves), suite="tiny-security", sources=both(*halves).sources[1:])
+    with pytest.raises(EnvironmentFault, match="cannot read the index") as caught:
+        archive._downloaded("other-lab", alone, tmp_path / "debs", settings)
+    assert caught.value.finding == "infra.network"
+    assert "unexpected size" in str(caught.value)
+
+
+MISMATCH = "E: Failed to fetch http://m/debian/dists/{}/main/binary-armhf/Packages.xz  {}"
+
+
+@pytest.mark.parametrize(
+    ("said", "left_out"),
+    [
+        (
+            MISMATCH.format(
+                "tiny-security", "File has unexpected size (3 != 4). Mirror sync in progress? [IP: ::1 80]"
+            ),
+            True,
+        ),
+        (MISMATCH.format("tiny-security", "Hash Sum mismatch"), True),
+        (MISMATCH.format("tiny", "Hash Sum mismatch"), False),
+        (MISMATCH.format("tiny-security", "Could not connect to m:80"), False),
+        ("E: The repository 'http://m/debian tiny-security InRelease' is not signed.", False),
+        ("", False),
+    ],
+)
+def test_only_an_index_that_is_not_the_one_that_was_signed_is_left_out(said, left_out):
+    where = both("http://m/debian", "/k")
+    rest = archive.without_unequal(where, said)
+    assert (rest is not None) == left_out
+    if rest is not None:
+        assert (rest.sources, rest.left_out) == (where.sources[:1], ("tiny-security",))
+        assert archive.without_unequal(rest, said) is None

@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -99,3 +100,10 @@ def test_unequal_versions_are_told_with_what_builds_both_again():
         emulation.check_versions(foreign, tools)
     assert caught.value.facts == (("gcc-12", "12.2.0-14, native 12.3.0-1"),)
     assert "docker rmi t t; lab image build foreign tools" in caught.value.hint
+
+
+def test_what_the_tools_do_not_need_may_be_of_another_version():
+    foreign = built("foreign", make="4.3", apt="2.6.1")
+    tools = dataclasses.replace(built("tools", make="4.3", apt="2.6.2"), needed=("make",))
+    assert emulation.unequal_versions(foreign, tools) == ()
+    assert emulation.unequal_versions(foreign, dataclasses.replace(tools, needed=())) == (("apt", "2.6.1", "2.6.2"),)
