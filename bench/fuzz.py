@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "fuzz"))
 from parsers import PARSERS, Parser, mutated, seeds_of
 
 SECONDS, MEMORY_KIB = 10, 512 << 10
+SAID_EVERY = 5_000  # inputs
 
 
 def peak_kib() -> int:
@@ -65,7 +66,10 @@ def fuzz(name: str, inputs: int, seed: int, crashes: str) -> None:
         for data in begin:
             one(parser, data, Path(scratch) / "in")
         before_kib, began_s = peak_kib(), time.monotonic()
-        for _ in range(inputs):
+        for number in range(inputs):
+            if number and number % SAID_EVERY == 0:
+                left_s = (time.monotonic() - began_s) / number * (inputs - number)
+                print(f"{name}: {number} of {inputs}, {bad} bad, some {left_s:.0f} s left", file=sys.stderr, flush=True)
             data, at_s = mutated(chance.choice(begin), chance), time.process_time()
             wrong = one(parser, data, Path(scratch) / "in")
             slowest_s = max(slowest_s, time.process_time() - at_s)

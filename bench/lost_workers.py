@@ -12,6 +12,7 @@ of the run that is named, which nobody disturbed. Needs root, for the namespace;
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import sys
 import tempfile
@@ -53,11 +54,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("matrix", type=Path)
     parser.add_argument("--against", type=Path, required=True, help="the folder of an undisturbed run")
+    parser.add_argument("--without", metavar="PATTERN", default="", help="leave out the cells of such names")
     options = parser.parse_args()
     rows = cli.load_tables()
     matrix = read(options.matrix, rows)
-    cells = expand(matrix)
-    usual = told(store.read_results(options.against.resolve()).values())
+    cells = tuple(cell for cell in expand(matrix) if not fnmatch.fnmatchcase(cell.id, options.without))
+    kept = store.read_results(options.against.resolve())
+    usual = told(kept[cell.id] for cell in cells if cell.id in kept)
     every = sorted(os.sched_getaffinity(0))
     with (
         tempfile.TemporaryDirectory() as folder,
