@@ -64,7 +64,7 @@ def main() -> int:
     every = sorted(os.sched_getaffinity(0))
     with (
         tempfile.TemporaryDirectory() as folder,
-        unplugged(f"lab{os.getpid()}") as (cut, _, before),
+        unplugged(f"lab{os.getpid()}") as (cut, heal, before),
         Processes(Path(folder), ROOT, NEAR) as fleet,
     ):
         fleet.worker("lost", processors=every, before=before)
@@ -79,6 +79,8 @@ def main() -> int:
         )  # fmt: skip
         done = session.run(asked, cli.settings(), rows, teller, threading.Event())
         found = told(done.results)
+        heal("lost")
+        fleet.end("lost")  # it hears only now that it was given up
     for note in teller.notes():
         print(f"          {note}")
     print("| cell | undisturbed | worker killed, worker cut off |")
