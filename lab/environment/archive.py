@@ -96,8 +96,9 @@ def archive(suite: str, settings: Settings, snapshot: str = "") -> Archive:
 def without_unequal(where: Archive, said: str) -> Archive | None:
     """Return the archive without updates and security of which the mirror has another index than its own Release promises.
 
-    A mirror may serve half of a new state for days. Its main suite is all that is needed to go on; what is made of it says what
-    was left out. None if apt's words (`said`) tell of nothing of the kind, or of the suite itself.
+    A mirror may serve half of a new state for days. Its main suite is all that an image needs, and it says what was left out.
+    Not for what is downloaded to be tested: an older kernel is another one.
+    None if apt's words (`said`) tell of nothing of the kind, or of the suite itself.
     """
     unequal = {match[1] for line in said.splitlines() if (match := _UNEQUAL.search(line))}
     main, *more = where.sources
@@ -238,36 +239,27 @@ def _private_apt(where: Archive, settings: Settings) -> tuple[str, ...]:
         *(("-o", f"APT::Architecture={where.debian_arch}", "-o", f"APT::Architectures={where.debian_arch}")
           if where.debian_arch else ()),
     )  # fmt: skip
-    listed, asked = "\n".join(where.sources) + "\n", root / "etc/asked"
+    listed = "\n".join(where.sources) + "\n"
+    sources = root / "etc/sources.list"
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = root / "updated"
         fresh = stamp.exists() and (where.snapshot != "" or _age_s(stamp) < INDEX_FRESH_S)
-        if not fresh or not asked.exists() or asked.read_text() != listed:
-            _update(where, root, options, settings)
-            asked.write_text(listed)
+        if not fresh or not sources.exists() or sources.read_text() != listed:
+            sources.write_text(listed)
+            done = proc.run(
+                ["apt-get", *options, "update"], deadline_s=UPDATE_DEADLINE_S, environment=dict(settings.environment)
+            )
+            if not done.ok:
+                unknown = ": the archive has no such suite" if "does not have a Release file" in done.output else ""
+                raise EnvironmentFault(
+                    f"cannot read the index of suite {where.suite!r}{unknown}",
+                    finding="infra.network",
+                    facts=complaint(done.output, done.last_line).facts,
+                    hint="a suite that has left the mirror is on another: LAB_MIRROR names it",
+                )
             stamp.touch()
     return options
-
-
-def _update(where: Archive, root: Path, options: tuple[str, ...], settings: Settings) -> None:
-    """Read the indexes, without those that the mirror does not have whole. Raises EnvironmentFault infra.network."""
-    (root / "etc/sources.list").write_text("\n".join(where.sources) + "\n")
-    argv = ["apt-get", *options, "update"]
-    done = proc.run(argv, deadline_s=UPDATE_DEADLINE_S, environment=dict(settings.environment))
-    if done.ok:
-        return
-    rest = without_unequal(where, done.output)
-    if rest is not None:
-        _update(rest, root, options, settings)
-        return
-    unknown = ": the archive has no such suite" if "does not have a Release file" in done.output else ""
-    raise EnvironmentFault(
-        f"cannot read the index of suite {where.suite!r}{unknown}",
-        finding="infra.network",
-        facts=complaint(done.output, done.last_line).facts,
-        hint="a suite that has left the mirror is on another: LAB_MIRROR names it",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.errors import EnvironmentFault
 
-FULL_BYTES = 16 << 20  # less than this free on the disk: that is why
+FULL_BYTES = 16 << 20  # less than this free on the disk: that is why; as of O= itself in lab.checks.infra
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 

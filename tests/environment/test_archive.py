@@ -6,6 +6,7 @@ import shutil
 import debian_mirror
 import pytest
 
+from lab import proc
 from lab.environment import archive
 from lab.errors import EnvironmentFault, UsageError
 from lab.settings import Settings
@@ -142,21 +143,30 @@ def both(url, keyring):
     return archive.Archive(suite="tiny", sources=entries, debian_arch="amd64")
 
 
-def test_updates_that_the_mirror_does_not_have_whole_are_left_out_and_the_suite_is_used(halves, settings, tmp_path):
-    package = archive._downloaded("hello-lab", both(*halves), tmp_path / "debs", settings)
-    assert package.version == "1.0"
-    root = settings.cache / "apt" / both(*halves).name
-    stamp = (root / "updated").stat().st_mtime_ns
-    archive._downloaded("hello-lab", both(*halves), tmp_path / "debs", settings)
-    assert (root / "updated").stat().st_mtime_ns == stamp, "the index is not read each time"
-
-
-def test_a_suite_that_the_mirror_does_not_have_whole_is_the_networks_fault(halves, settings, tmp_path):
-    alone = dataclasses.replace(both(*halves), suite="tiny-security", sources=both(*halves).sources[1:])
+def test_what_is_downloaded_to_be_tested_is_never_of_an_older_index(halves, settings, tmp_path):
     with pytest.raises(EnvironmentFault, match="cannot read the index") as caught:
-        archive._downloaded("other-lab", alone, tmp_path / "debs", settings)
+        archive._downloaded("hello-lab", both(*halves), tmp_path / "debs", settings)
     assert caught.value.finding == "infra.network"
     assert "unexpected size" in str(caught.value)
+
+
+def test_apts_own_words_tell_what_an_image_may_be_made_without(halves, settings, tmp_path):
+    with pytest.raises(EnvironmentFault):
+        archive._private_apt(both(*halves), settings)
+    root = settings.cache / "apt" / both(*halves).name
+    options = (
+        "Dir::Etc::SourceParts=/dev/null",
+        "APT::Sandbox::User=",
+        "APT::Architecture=amd64",
+        "APT::Architectures=amd64",
+    )
+    places = (f"Dir::Etc::SourceList={root}/etc/sources.list", f"Dir::State={root}")
+    state = [word for option in (*options, *places) for word in ("-o", option)]
+    said = proc.run(["apt-get", *state, "update", "--error-on=any"], deadline_s=60).output
+    rest = archive.without_unequal(both(*halves), said)
+    assert rest is not None, said
+    assert rest.left_out == ("tiny-security",)
+    assert archive._downloaded("hello-lab", rest, tmp_path / "debs", settings).version == "1.0"
 
 
 MISMATCH = "E: Failed to fetch http://m/debian/dists/{}/main/binary-armhf/Packages.xz  {}"
