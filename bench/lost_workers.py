@@ -79,8 +79,7 @@ def main() -> int:
         )  # fmt: skip
         done = session.run(asked, cli.settings(), rows, teller, threading.Event())
         found = told(done.results)
-        heal("lost")
-        fleet.end("lost")  # it hears only now that it was given up
+        heal("lost")  # it hears only now that it was given up
     for note in teller.notes():
         print(f"          {note}")
     print("| cell | undisturbed | worker killed, worker cut off |")

@@ -173,6 +173,7 @@ def test_commits_are_built_on_top_of_each_other_and_the_answer_is_the_same(base,
     assert not list((cli.settings().work).glob("*-worktree-*"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces are root's")
 def test_worker_processes_bisect_a_repository_that_only_the_caller_has_and_one_is_killed(
     base, lab, tmp_path, repository
 ):
