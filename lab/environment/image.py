@@ -21,13 +21,13 @@ import shlex
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import proc
 from lab.environment import archive as apt
-from lab.environment import cache
+from lab.environment import cache, dpkg
 from lab.environment.cache import Entry, Holds, locked
 from lab.environment.engine import Engine, ImageFacts
 from lab.errors import EnvironmentFault
@@ -51,7 +51,7 @@ TIDIED = ("--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/*.bin
 UNPACKED = (
     # runs nothing of the packages, so the host needs no emulator for them
     "--variant=extract",
-    # dpkg does not run either, and _packages() asks its database
+    # dpkg does not run either, and lab.environment.dpkg reads its database
     """--extract-hook=for deb in "$1"/var/cache/apt/archives/*.deb; do dpkg-deb -f "$deb"; """
     """echo "Status: install ok unpacked"; echo; done >"$1/var/lib/dpkg/status\"""",
     # base-files, which brings the links of a merged /usr since trixie, is not among the packages
@@ -269,15 +269,17 @@ def _archive(image: Image, layer: Path, folder: Path, left_out: tuple[str, ...])
     """Wrap the layer as an image archive whose configuration names the right architecture."""
     with layer.open("rb") as stream:
         diff_id = hashlib.file_digest(stream, "sha256").hexdigest()
-    status = _status(layer)
+    status = dpkg.installed(layer)
     labels = {
         LABEL: image.name,
         f"{LABEL}.key": key_of(image),
         f"{LABEL}.suite": image.suite,
         f"{LABEL}.snapshot": image.snapshot,
         f"{LABEL}.releases": json.dumps(_releases(folder / "releases"), sort_keys=True),
-        f"{LABEL}.packages": json.dumps(_versions(status), sort_keys=True),
-        f"{LABEL}.needed": json.dumps(sorted(_needed(status, image.packages))),
+        f"{LABEL}.packages": json.dumps(
+            {name: fields.get("Version", "") for name, fields in status.items()}, sort_keys=True
+        ),
+        f"{LABEL}.needed": json.dumps(sorted(dpkg.needed(status, image.packages))),
     }
     if left_out:
         labels[f"{LABEL}.left_out"] = json.dumps(left_out)
@@ -302,54 +304,6 @@ def _archive(image: Image, layer: Path, folder: Path, left_out: tuple[str, ...])
             out.addfile(info, io.BytesIO(data))
         out.add(layer, f"{diff_id}/layer.tar")
     return path
-
-
-def _status(layer: Path) -> dict[str, dict[str, str]]:
-    """Read the layer's dpkg database: name of each installed package -> its fields, those of one line."""
-    text = ""
-    with tarfile.open(layer) as root:
-        for member in root:
-            if member.name.lstrip("./") == "var/lib/dpkg/status":
-                stream = root.extractfile(member)
-                text = stream.read().decode("utf-8", "replace") if stream else ""
-                break
-    found = {}
-    for paragraph in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
-        if "Package" in fields and fields.get("Status", "").endswith((" installed", " unpacked")):
-            found[fields["Package"]] = fields
-    return found
-
-
-def _versions(status: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    return {name: fields.get("Version", "") for name, fields in status.items()}
-
-
-def _needed(status: Mapping[str, Mapping[str, str]], wanted: Iterable[str]) -> set[str]:
-    """Return the packages that are wanted or essential, with all that these depend on.
-
-    Of alternatives every one that is there counts. Source: deb-control(5), "Depends", "Essential"; mmdebstrap(1), "minbase".
-    """
-    provided: dict[str, list[str]] = {}
-    for name, fields in status.items():
-        for virtual in _names(fields.get("Provides", "")):
-            provided.setdefault(virtual, []).append(name)
-    found: set[str] = set()
-    left = [*wanted, *(name for name, fields in status.items() if fields.get("Essential") == "yes")]
-    while left:
-        name = left.pop()
-        if name in found or name not in status:
-            left += (one for one in provided.get(name, ()) if one not in found)
-            continue
-        found.add(name)
-        left += _names(status[name].get("Depends", "")) + _names(status[name].get("Pre-Depends", ""))
-    return found
-
-
-def _names(relation: str) -> list[str]:
-    """Return the names in a relation such as "libc6 (>= 2.34), awk:any | mawk"."""
-    words = (word.split() for word in re.split(r"[,|]", relation))
-    return [word[0].partition(":")[0] for word in words if word]
 
 
 def _built(name: str, facts: ImageFacts) -> BuiltImage:

@@ -147,17 +147,3 @@ def test_a_day_without_an_archive_is_told_before_anything_is_fetched(machine_set
     settings = dataclasses.replace(machine_settings, cache=tmp_path / "cache", snapshot="")
     with pytest.raises(UsageError, match=f"no archive has the packages of {DAY}"):
         image.prepare(TINY, engine, settings)
-
-
-STATUS = {
-    "gcc": {"Depends": "cpp (= 12), libc6 (>= 2.36) | libc6.1, awk:any"},
-    "cpp": {"Pre-Depends": "libmpfr6"},
-    "libmpfr6": {}, "libc6": {}, "unneeded": {"Depends": "libmpfr6"},
-    "mawk": {"Provides": "awk"}, "bash": {"Essential": "yes", "Depends": "base"}, "base": {},
-}  # fmt: skip
-
-
-def test_an_image_needs_what_was_asked_for_what_is_essential_and_all_that_these_depend_on():
-    assert image._needed(STATUS, ["gcc"]) == set(STATUS) - {"unneeded"}
-    assert image._needed(STATUS, []) == {"bash", "base"}
-    assert image._needed({}, ["gcc"]) == set()
