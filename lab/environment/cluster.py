@@ -14,6 +14,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from lab.errors import EnvironmentFault, UsageError
 SCHEME = "dask://"
 CONNECT_S = 20.0
 CANCEL_LOOK_S = 1.0
+FETCHES = 16  # at once; dask makes one request of those that come together
 AT_WORK = ("running", "paused")  # states of a worker; a task on one that closes is wanted by nobody
 WITHDRAWN = ("cancelled", "released", "forgotten")
 Say = Callable[[dict[str, Any]], None]
@@ -72,6 +74,8 @@ class Cluster:
     def __init__(self, client: Any, topic: str, hear: Callable[[dict[str, Any]], None]) -> None:
         self._client, self._topic = client, topic
         self._futures: dict[str, Any] = {}
+        # dask calls back in one thread for all: a fetch there would wait for every fetch before it, and for a lost worker's
+        self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
         self.ends: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         client.subscribe_topic(topic, lambda event: hear(event[1]) if isinstance(event[1], dict) else None)
 
@@ -96,7 +100,7 @@ class Cluster:
                 resources=dict(resources), retries=0,
             )  # fmt: skip
         self._futures[key] = future
-        future.add_done_callback(lambda done: self.ends.put(self._ended(key, done)))
+        future.add_done_callback(lambda done: self._fetch(key, done))
 
     def withdraw(self, key: str) -> None:
         """Want a piece of work no more: it is taken from the queue, or told to stop."""
@@ -109,8 +113,13 @@ class Cluster:
         """Let go of everything."""
         for key in list(self._futures):
             self.withdraw(key)
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(Exception):
             self._client.close(timeout=5)
+
+    def _fetch(self, key: str, future: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # closed: nobody asks
+            self._fetchers.submit(lambda: self.ends.put(self._ended(key, future)))
 
     def _ended(self, key: str, future: Any) -> Ended:
         if key not in self._futures:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lab.plan.jobs import Demand
 
 SET_ASIDE_AFTER = 3  # attempts in a row that a worker's own trouble brought to nothing
-BATCH_S = 2.0  # a task is worth the way to a worker and back: shorter attempts go together
+BATCH_S = 10.0  # a task is worth the way to a worker and back: shorter attempts go together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
