@@ -26,7 +26,7 @@ def fleet(settings, rows, execute, names=("one", "two", "three"), facts=None):
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     ours = {"code": remote.code_hash(), "images": remote.images_hash(settings)}
     with distributed.LocalCluster(
-        n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None, silence_logs=50
+        n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0", silence_logs=50
     ) as local:
         workers = {}
 

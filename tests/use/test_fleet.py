@@ -346,7 +346,7 @@ def test_a_worker_of_dasks_own_is_refused(run, settings, rows, request_of):
     import distributed
 
     with distributed.LocalCluster(
-        n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None, silence_logs=50
+        n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0", silence_logs=50
     ) as local:
         done = run(request_of(), local.scheduler_address.replace("tcp", "dask"), patience_s=0.5)
     assert outcomes(done) == {"ERROR"}
