@@ -42,9 +42,9 @@ consumers:
 		echo "host: for the tests: apt-get install $$package"; \
 		$(SUDO) apt-get install -y -q --no-install-recommends $$package >/dev/null || echo "host: no $$package" >&2; done
 
-# by file: tests of one file share what the first of them had to build
+# by file: tests of one file share what the first of them had to build; in the order of tests/conftest.py: what builds first
 test: host consumers $(VENV)/.installed-test
-	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
+	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 clean:
 	@$(LAB) clean

@@ -13,6 +13,12 @@ hypothesis.settings.register_profile("lab", deadline=None)  # no test asserts a 
 hypothesis.settings.load_profile("lab")
 
 
+def pytest_collection_modifyitems(items):
+    """Let files with slow tests come first: the many short ones then fill what is left at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def repository():
     return Path(__file__).parent.parent

@@ -34,7 +34,7 @@ defaults:
   arch: x86_64
   toolchain: gcc-12
   kconfig: [tinyconfig]
-  make: {targets: [lib/ctype.o, kernel/time/, mm/], jobs: 1}
+  make: {targets: [lib/ctype.o], jobs: 1}
   ccache: off
 matrix:
   filesystem: [tmpfs, ext4-128]
