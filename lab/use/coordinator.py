@@ -94,11 +94,17 @@ class Fleet:
     delivering: int = 0
 
     def work_off(self, jobs: Sequence[Job], failed_before: frozenset[str]) -> Done:
-        """Let the fleet do every job and return how each ended, as lab.plan.schedule.work_off() does."""
+        """Let the fleet do every job and return how each ended, as lab.plan.schedule.work_off() does.
+
+        Once the scheduler is lost, what has not ended ends with that error: what is finished stays a result.
+        """
         self.order = Order.of(jobs, self.durations, failed_before)
         for job in jobs:
             self._let_wait(job, frozenset())
-        self._pursue(lambda: bool(self.waiting or self.pieces or self.delivering))
+        try:
+            self._pursue(lambda: bool(self.waiting or self.pieces or self.delivering))
+        except EnvironmentFault as error:
+            self._end_all(jobs, error)
         missed: Done = {job.key: Ended(key=job.key, state=JobState.NOT_STARTED) for job in jobs}
         return {key: self.ended.get(key, never) for key, never in missed.items()}
 
@@ -138,6 +144,16 @@ class Fleet:
                 self._take_ends()
         for key in self.pieces:
             self.cluster.withdraw(key)
+
+    def _end_all(self, jobs: Sequence[Job], error: EnvironmentFault) -> None:
+        """Settle what was brought in, by threads that are gone by now, and let all else fail with an error."""
+        while self.delivering:
+            job, _, end = self.delivered.get()
+            self.delivering -= 1
+            self._settle(job, end)
+        for job in jobs:
+            if job.key not in self.ended:
+                self._settle(job, Ended(key=job.key, state=JobState.FAILED, error=error))
 
     # ------------------------------------------------------------------------------------------------------- workers
 

@@ -111,6 +111,10 @@ class Processes:
         child.kill()
         child.wait()
 
+    def kill_scheduler(self):
+        self.scheduler.kill()
+        self.scheduler.wait()
+
     def freeze(self, name):
         self.workers[name].send_signal(signal.SIGSTOP)
 

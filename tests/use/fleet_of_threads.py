@@ -21,13 +21,17 @@ def fleet(settings, rows, execute, names=("one", "two", "three"), facts=None):
 
     facts: by name, what differs from a plain x86_64 worker with two processors.
     """
+    import dask
     import distributed
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     ours = {"code": remote.code_hash(), "images": remote.images_hash(settings)}
-    with distributed.LocalCluster(
-        n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0", silence_logs=50
-    ) as local:
+    with (
+        contextlib.ExitStack() as meanwhile,
+        distributed.LocalCluster(
+            n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0", silence_logs=50
+        ) as local,
+    ):
         workers = {}
 
         def added(name):
@@ -54,8 +58,13 @@ def fleet(settings, rows, execute, names=("one", "two", "three"), facts=None):
             added(name)
         lost = set()
 
-        def lose(name):
-            """Let the scheduler lose a worker, as it does when a machine dies or is cut off."""
+        def lose(name=None):
+            """Let the scheduler lose a worker, as when a machine dies or is cut off; without a name, the scheduler ends."""
+            if name is None:
+                # its goodbye is for the scheduler as well
+                meanwhile.enter_context(dask.config.set({"distributed.comm.timeouts.connect": "1s"}))
+                local.sync(local.scheduler.close)
+                return
             lost.add(name)
             address = workers[name].address
             local.sync(local.scheduler.remove_worker, address=address, stimulus_id="lost")

@@ -20,6 +20,7 @@ from lab.environment.engine import LABEL
 from lab.events import JobStarted, silent
 from lab.matrix.expand import expand
 from lab.matrix.read import read
+from lab.model import Outcome
 from lab.use import doctor, remote, session
 from lab.use.coordinator import Options
 
@@ -38,10 +39,9 @@ defaults:
   ccache: off
 matrix:
   filesystem: [tmpfs, ext4-128]
-  patches:
-    - {name: pristine, apply: []}
-    - {name: broken, apply: [broken.patch]}
+  patches: [{name: pristine, apply: []}]
 include:
+  - {filesystem: tmpfs, patches: {name: broken, apply: [broken.patch]}}
   - {filesystem: tmpfs, patches: {name: wrong, apply: [wrong.patch]}}
   - {filesystem: tmpfs, patches: {name: unheard, apply: []}, kconfig: [tinyconfig, CONFIG_NO_SUCH_THING=y]}
 """
@@ -125,6 +125,34 @@ def test_a_killed_and_a_lost_worker_change_no_verdict(how, usual, request_of, re
         fleet.end("lost")
         fleet.worker("killed", processors=every[:1])  # its machine is back
         fleet.wait_for(2)  # it has swept by now, or another lab of this machine has
+    assert left() == []
+
+
+def test_a_killed_scheduler_is_the_labs_trouble_and_the_run_goes_on_with_another(
+    usual, request_of, real, rows, repository, tmp_path, left
+):
+    every = sorted(os.sched_getaffinity(0))
+    elsewhere, places = dataclasses.replace(real, engine="unix:///nowhere"), (tmp_path / "first", tmp_path / "second")
+    for place in places:
+        place.mkdir()
+    with Processes(places[0], repository) as fleet:
+        fleet.worker("one", processors=every)
+        fleet.wait_for(1)
+        saboteur = Saboteur({"one": fleet.kill_scheduler})
+        on = Options(address=fleet.address)
+        done = session.run(request_of("scheduler", on), elsewhere, rows, saboteur, threading.Event())
+        assert saboteur.struck, "the scheduler was killed while something was built"
+        lost = {result.cell for result in done.results if "scheduler does not answer" in result.reason}
+        assert lost
+        assert all(one.outcome is Outcome.ERROR for one in done.results if one.cell in lost)
+        said = told(done.results)
+        assert {cell: said[cell] for cell in usual.keys() - lost} == {cell: usual[cell] for cell in usual.keys() - lost}
+        fleet.end("one")
+    with Processes(places[1], repository) as fleet:
+        fleet.worker("one", processors=every)
+        on = Options(address=fleet.address)
+        done = session.run(request_of("scheduler", on), elsewhere, rows, silent, threading.Event())
+    assert told(done.results) == usual
     assert left() == []
 
 
