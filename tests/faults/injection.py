@@ -170,10 +170,10 @@ def points(count: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list
     return [Point(kind=kinds[number % len(kinds)], at=chance.random()) for number in range(count)]
 
 
-def undisturbed(place: Place) -> tuple[float, tuple[str, ...]]:
+def undisturbed(place: Place, name: str = "undisturbed") -> tuple[float, tuple[str, ...]]:
     """Return the seconds and the verdicts of a run that nobody disturbs."""
     began_s = time.monotonic()
-    child = place.start("--run", f"{place.name}-undisturbed")
+    child = place.start("--run", f"{place.name}-{name}")
     said, _ = child.communicate(timeout=ENDS_WITHIN_S)
     return time.monotonic() - began_s, verdicts(said)
 
