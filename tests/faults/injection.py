@@ -70,8 +70,9 @@ class Place:
         self.matrix.write_text(textwrap.dedent(MATRIX) % name)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
+        # what runs under nohup hands an ignored SIGINT down, which Python then leaves alone until the lab takes it
         return subprocess.Popen(
-            [sys.executable, "-m", "lab", "run", str(self.matrix), "--json", *words],
+            ["env", "--default-signal=INT", sys.executable, "-m", "lab", "run", str(self.matrix), "--json", *words],
             env={**os.environ, "LAB_RESULTS": str(self.results)}, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
