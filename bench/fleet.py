@@ -15,19 +15,20 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import multiprocessing
-import os
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "use"))
+
+from fleet_of_processes import Processes
 
 from lab import cli
 from lab.environment import cluster as clusters
@@ -41,6 +42,7 @@ from lab.settings import Settings
 from lab.use import fleet, remote, session
 from lab.use.coordinator import Options
 
+ROOT = Path(__file__).parent.parent
 GOAL = 1.1
 CELLS_OF_ONE_MATRIX = 5_000  # a matrix file has its own bound
 
@@ -77,19 +79,7 @@ QUIET = {
     "distributed.admin.system-monitor.interval": "60s",
     "distributed.admin.tick.interval": "10s",
 }
-
-
-def scheduling(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a scheduler, a process of its own as people start it; returns it and its address for dask."""
-    note = folder / "scheduler.json"
-    words = ("--host", "tcp://127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(note))
-    env = {f"DASK_{name.replace('.', '__').replace('-', '_').upper()}": str(value) for name, value in QUIET.items()}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "dask", "scheduler", *words], env={**os.environ, **env}, stderr=subprocess.DEVNULL
-    )
-    while not note.exists() or not note.read_text().rstrip().endswith("}"):
-        time.sleep(0.1)
-    return child, json.loads(note.read_text())["address"]
+IN_WORDS = {f"DASK_{name.replace('.', '__').replace('-', '_').upper()}": str(value) for name, value in QUIET.items()}
 
 
 def serving(address: str, numbers: range, settings: Settings, lasting: dict[str, float]) -> None:
@@ -124,22 +114,21 @@ def cluster_of(
     """Yield the address of a scheduler with all workers there; they are killed afterwards, as goodbyes would take minutes."""
     import distributed
 
-    scheduler, address = scheduling(folder)
     parts = [range(first, options.workers, options.processes) for first in range(options.processes)]
     spawn = multiprocessing.get_context("spawn")
-    children = [spawn.Process(target=serving, args=(address, part, settings, lasting)) for part in parts]
-    try:
-        for child in children:
-            child.start()
-        with distributed.Client(address, set_as_default=False) as client:
-            client.wait_for_workers(options.workers, timeout=600)
-        yield address.replace("tcp://", "dask://")
-    finally:
-        for child in children:
-            child.kill()
-            child.join()
-        scheduler.kill()
-        scheduler.wait()
+    with Processes(folder, ROOT, dask=IN_WORDS) as scheduler:
+        address = scheduler.address.replace("dask://", "tcp://")
+        children = [spawn.Process(target=serving, args=(address, part, settings, lasting)) for part in parts]
+        try:
+            for child in children:
+                child.start()
+            with distributed.Client(address, set_as_default=False) as client:
+                client.wait_for_workers(options.workers, timeout=600)
+            yield scheduler.address
+        finally:
+            for child in children:
+                child.kill()
+                child.join()
 
 
 def cpu_s(whose: int) -> float:
@@ -168,16 +157,13 @@ def main() -> None:
         keys = [f"attempt:{cell.id}:{number}" for cell in cells for number in range(1, repeat + 1)]
         lasting = {key: options.scale * min(8.0, chance.lognormvariate(0.0, 0.7)) for key in keys}
         print(f"{len(keys)} attempts of {len(cells)} cells", flush=True)
-        first: list[float] = []
-        sent = [0]
+        sent_s: list[float] = []
 
         def sink(event: Event) -> None:
-            if not isinstance(event, JobStarted):
-                return
-            sent[0] += 1
-            first.append(time.monotonic()) if not first else None
-            if sent[0] % 5_000 == 0:
-                print(f"{sent[0]} sent, {time.monotonic() - first[0]:.0f} s", file=sys.stderr, flush=True)
+            if isinstance(event, JobStarted):
+                sent_s.append(time.monotonic())
+                if len(sent_s) % 5_000 == 0:
+                    print(f"{len(sent_s)} sent, {sent_s[-1] - sent_s[0]:.0f} s", file=sys.stderr, flush=True)
 
         request = session.Request(matrix=path, name="fleet", cells=cells)
         with cluster_of(options, place, settings, lasting) as address, session._open(request, settings) as opened:
@@ -186,7 +172,7 @@ def main() -> None:
             ended = fleet.work_off(
                 cells, Options(address=address), opened, settings, rows, before, {}, sink, stop, lambda result: None
             )
-            taken_s = time.monotonic() - first[0]
+            taken_s = time.monotonic() - sent_s[0]
         done = sum(end.value is not None for end in ended.values())
         bound_s = lower_bound(lasting.values(), options.workers)
         ratio = f"{taken_s / bound_s:.3f} (goal {GOAL})"

@@ -1,5 +1,4 @@
 import threading
-from types import SimpleNamespace
 
 from lab.environment import cluster
 
@@ -27,9 +26,9 @@ class Future:
     release = cancel
 
 
-class Client(SimpleNamespace):
+class Client:
     def __init__(self):
-        super().__init__(futures={})
+        self.futures = {}
 
     def subscribe_topic(self, topic, handler):
         pass

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.events import JobProgress, JobStarted, Note
@@ -49,10 +50,10 @@ def cable(name):
 
 
 class Processes:
-    """A fleet; a context manager that ends what is left of it. near: the address on which the scheduler listens."""
+    """A fleet; a context manager that ends what is left. near: where the scheduler listens. dask: its settings, as words."""
 
-    def __init__(self, folder: Path, repository: Path, near: str = "127.0.0.1") -> None:
-        self.folder, self.repository, self.near = folder, repository, near
+    def __init__(self, folder: Path, repository: Path, near: str = "127.0.0.1", dask: Mapping[str, str] = DASK) -> None:
+        self.folder, self.repository, self.near, self.dask = folder, repository, near, dask
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.address = ""
 
@@ -84,7 +85,7 @@ class Processes:
         with (self.folder / f"{name}.txt").open("ab") as log:
             return subprocess.Popen(
                 [*before, sys.executable, "-m", *words], cwd=self.repository, stdout=log, stderr=log,
-                env={**os.environ, **DASK, **environment},
+                env={**os.environ, **self.dask, **environment},
             )  # fmt: skip
 
     def said(self, name):
