@@ -81,7 +81,6 @@ def test_search_and_filters_lie_in_the_address_and_come_back(browser, pages):
     assert shows(browser, before)
     assert browser.run("document.getElementById('q').value") == "llvm-14"
     assert browser.run("document.querySelector('.total[data-outcome=PASS]').getAttribute('aria-pressed')") == "true"
-    browser.run("history.back()")
 
 
 def test_the_views_are_reached_by_keys_and_a_tile_by_tab_and_enter(browser, pages):
