@@ -7,7 +7,6 @@ Source: git-worktree(1) and entry.c of git, which leave times alone in the same 
 
 from __future__ import annotations
 
-import filecmp
 import os
 import shutil
 import stat
@@ -20,6 +19,7 @@ from lab.environment.source import Tree
 from lab.errors import EnvironmentFault
 
 COPY_DEADLINE_S = 900.0
+CHUNK_BYTES = 1 << 18
 
 
 class Worktree:
@@ -125,7 +125,20 @@ def _same(mine: os.DirEntry[str], theirs: os.DirEntry[str]) -> bool:
         return False
     if stat.S_ISLNK(a.st_mode):
         return Path(mine.path).readlink() == Path(theirs.path).readlink()
-    return stat.S_ISREG(a.st_mode) and a.st_size == b.st_size and filecmp.cmp(mine.path, theirs.path, shallow=False)
+    return stat.S_ISREG(a.st_mode) and a.st_size == b.st_size and _same_bytes(mine.path, theirs.path)
+
+
+def _same_bytes(mine: str, theirs: str) -> bool:
+    """Whether two files hold the same.
+
+    filecmp.cmp would not do: it remembers what it said of two paths while sizes and times stay, and a worktree has one file
+    after another under the same path, all with the same old time.
+    """
+    with open(mine, "rb") as one, open(theirs, "rb") as other:
+        while (chunk := one.read(CHUNK_BYTES)) == other.read(CHUNK_BYTES):
+            if not chunk:
+                return True
+    return False
 
 
 def _place(source: Path, target: Path, *, anew: bool) -> None:

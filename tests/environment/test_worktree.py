@@ -92,6 +92,14 @@ def test_what_stays_the_same_keeps_its_time_and_its_inode(tmp_path):
     assert (old.path / "lib/b.c").read_text() == "2"
 
 
+def test_files_of_one_size_and_time_are_told_apart_however_often_they_are_compared(tmp_path):
+    one, same, other = (written(tmp_path / name, {"a.c": text}) for name, text in (("a", "1"), ("b", "1"), ("c", "2")))
+    (tmp_path / "work").mkdir()
+    for tree in (one, same, other, same):
+        follow(tmp_path / "work", tree.path, anew=False)
+        assert read(tmp_path / "work") == read(tree.path), "what was the same before need not be it now"
+
+
 def test_a_folder_becomes_a_file_and_back(tmp_path):
     trees = [written(tmp_path / "one", {"x/y.c": "1"}), written(tmp_path / "two", {"x": "2"})]
     (tmp_path / "work").mkdir()
