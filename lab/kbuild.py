@@ -61,8 +61,8 @@ def configure_steps(
 ) -> tuple[Step, ...]:
     """Return the Steps that make OUT/.config: base targets and fragments in the cell's order, then olddefconfig.
 
-    The files of kconfig_files() must lie under KCONFIG. jobs, cache: see build_step(). Raises UsageError
-    for a make variable that is not the user's to set.
+    If a base target comes last, it is the end. The files of kconfig_files() must lie under KCONFIG. jobs, cache: see
+    build_step(). Raises UsageError for a make variable that is not the user's to set.
     """
     environment = _environment(cell, cache or CompilerCache())
     steps: list[Step] = []
@@ -93,8 +93,11 @@ def configure_steps(
             add("base", make_line(cell, arch, toolchain, jobs=jobs, targets=(fragment.text,)))
         else:
             waiting.append(f"{KCONFIG}/{_fragment_file(number, fragment)}")
-    append_waiting()
-    add("olddefconfig", make_line(cell, arch, toolchain, jobs=jobs, targets=("olddefconfig",)))
+    # a base target leaves a whole .config behind (scripts/kconfig/Makefile): olddefconfig would find no change, in a second
+    # that goes into asking the compiler what it can do, once more
+    if waiting or not steps:
+        append_waiting()
+        add("olddefconfig", make_line(cell, arch, toolchain, jobs=jobs, targets=("olddefconfig",)))
     return tuple(steps)
 
 

@@ -53,8 +53,23 @@ def build(cell: Cell, **options) -> kbuild.Step:
 
 
 def test_base_fragments_and_olddefconfig_come_in_the_cells_order():
-    cell = replace(CELL, kconfig=(BASE, line("CONFIG_A=y"), line("CONFIG_B=y"), replace(BASE, text="kvm_guest.config")))
-    assert [step.name for step in steps(cell)] == ["base", "fragments", "base", "olddefconfig"]
+    merged = replace(BASE, text="kvm_guest.config")
+    cell = replace(CELL, kconfig=(BASE, line("CONFIG_A=y"), line("CONFIG_B=y"), merged, line("CONFIG_C=y")))
+    assert [step.name for step in steps(cell)] == ["base", "fragments", "base", "fragments", "olddefconfig"]
+
+
+@pytest.mark.parametrize(
+    ("kconfig", "names"),
+    [
+        ((BASE,), ["base"]),
+        ((BASE, BASE), ["base", "base"]),
+        ((line("CONFIG_A=y"), BASE), ["fragments", "base"]),
+        ((line("CONFIG_A=y"),), ["fragments", "olddefconfig"]),
+        ((), ["olddefconfig"]),
+    ],
+)
+def test_what_a_base_target_wrote_is_whole(kconfig, names):
+    assert [step.name for step in steps(replace(CELL, kconfig=kconfig)) if step.name != "build"] == names
 
 
 def test_fragment_files_named_in_the_steps_are_those_the_session_must_place():
