@@ -129,6 +129,12 @@ def test_a_build_by_another_user_sees_ties_of_two_seconds(place, real):
     assert (place.out / "out").stat().st_uid == real.uid
 
 
+def wait_for(record, text):
+    end = time.monotonic() + 60
+    while text not in record.read_text() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 @pytest.mark.docker
 def test_the_order_of_writes_is_seen_below_the_layer(place, real, engine, build_image, tmp_path):
     record = tmp_path / "writes.tsv"
@@ -140,6 +146,7 @@ def test_the_order_of_writes_is_seen_below_the_layer(place, real, engine, build_
         with (place.out / "b").open() as unchanged:
             unchanged.read()
         (place.out / "a").rename(place.out / "d")
+        wait_for(record, "\tM\td\n")  # what waits to be read takes up a later event of the same file: fanotify(7)
         subprocess.run(["touch", "b"], cwd=place.out, check=True)
     seen = read_writes(record) or ()
     assert [event.path for event in seen if "W" in event.letters] == ["b", "a", "sub/c"]
