@@ -122,7 +122,7 @@ defaults:
   source: {debian: linux-source-6.1, suite: bookworm}
   arch: x86_64
   toolchain: gcc-12
-  kconfig: [tinyconfig]
+  kconfig: [allnoconfig]
   make: {targets: [kernel/time/, kernel/sched/]}
   filesystem: ext4-128
 """

@@ -33,7 +33,8 @@ defaults:
   make: {targets: [lib/ctype.o]}
   filesystem: tmpfs
 """
-FLAKY = "\nifneq ($(filter 0 1 2 3 4 5 6 7 8,$(shell od -An -N1 -tu1 /dev/urandom | tr -d ' ' | tail -c 2)),)\n"
+# 13 of 256 are sound. That the answer is a wrong one takes two of them, or three, at one of two commits: less than one in 200.
+FLAKY = "\nifeq ($(filter 0 1 2 3 4 5 6 7 8 9 10 11 12,$(shell od -An -N1 -tu1 /dev/urandom)),)\n"
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def no_header(base):
     return {"include/linux/ctype.h": text_of(base, "include/linux/ctype.h") + "\n#error not now\n"}
 
 
-def matrix(tmp_path, repository, rev="HEAD", kconfig="[tinyconfig]"):
+def matrix(tmp_path, repository, rev="HEAD", kconfig="[allnoconfig]"):
     path = tmp_path / "matrix.yaml"
     text = textwrap.dedent(MATRIX).replace("KCONFIG", kconfig)
     path.write_text(text.replace("REPOSITORY", str(repository)).replace("REV", rev))
@@ -103,9 +104,9 @@ def asked(tmp_path, made, *more, **changes):
 
 
 def test_a_fault_that_fails_always_is_found_after_a_kill_in_mid_build(base, lab, tmp_path):
-    made = planned(base, sure(base), no_make(base), commits=100, merges=5, culprit=61)
+    made = planned(base, sure(base), no_make(base), commits=40, merges=2, culprit=25)
     # what a commit with another init/Kconfig does not honour is no fault of its, and takes another two calls of make
-    expert = "[tinyconfig, CONFIG_EXPERT=y]"
+    expert = "[allnoconfig, CONFIG_EXPERT=y]"
     words = asked(tmp_path, made, "--finding", "build.compiler", "--confidence", "0.95", kconfig=expert)
     child = lab(*words, wait=False)
     deadline = time.monotonic() + 600
@@ -129,13 +130,13 @@ def test_a_fault_that_fails_always_is_found_after_a_kill_in_mid_build(base, lab,
     assert {entry.verdict for entry in entries if entry.place in made.broken} <= {"other", "untestable"}
     mail = (path.parent / "culprit.eml").read_text()
     assert f"#regzbot introduced: {made.culprit}" in mail
-    assert f'Fixes: {made.culprit[:12]} ("lib/ctype: step 61")' in mail
+    assert f'Fixes: {made.culprit[:12]} ("lib/ctype: step 25")' in mail
 
 
 def test_a_fault_that_fails_sometimes_is_found_by_two_workers(base, lab, tmp_path):
     makefile = text_of(base, "lib/Makefile") + FLAKY + "$(error flaky)\nendif\n"
     made = planned(base, {"lib/Makefile": makefile}, no_header(base), commits=40, merges=2, culprit=21)
-    status, told, said = lab(*asked(tmp_path, made, "--finding", "build.make", "--confidence", "0.9", "--jobs", "2"))
+    status, told, said = lab(*asked(tmp_path, made, "--finding", "build.make", "--confidence", "0.99", "--jobs", "2"))
     assert status == 0, told + said
     contract = json.loads(told)
     assert [one["commit"] for one in contract["culprits"]] == [made.culprit], told

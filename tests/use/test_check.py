@@ -14,7 +14,7 @@ from lab.matrix.read import read
 from lab.model import Step
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
-MAKE = "make -C /src O=/out CC='ccache gcc-12' HOSTCC='ccache gcc-12'"
+MAKE = "make -C /src O=/out ARCH=x86_64 CC='ccache gcc-12' HOSTCC='ccache gcc-12'"
 BY_HAND = f"""
 {MAKE} tinyconfig && cat /lab/*.config >> /out/.config && {MAKE} olddefconfig || exit 1
 {MAKE} -j2 -k > /out/build.log 2>&1

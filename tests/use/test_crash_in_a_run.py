@@ -24,7 +24,7 @@ defaults:
   arch: x86_64
   toolchain: gcc-12
   filesystem: tmpfs
-  kconfig: [tinyconfig]
+  kconfig: [allnoconfig]
   make: {targets: [lib/ctype.o]}
   patches: [crash.patch]
 """

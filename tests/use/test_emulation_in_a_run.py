@@ -24,7 +24,7 @@ defaults:
   toolchain: gcc-12
   emulation: accelerated
   filesystem: tmpfs
-  kconfig: [tinyconfig]
+  kconfig: [allnoconfig]
   make: {targets: [lib/ctype.o]}
 """
 # What qemu-user prints when a program under it dies; here make says it, twice.

@@ -34,7 +34,7 @@ defaults:
   source: {debian: linux-source-6.1, suite: bookworm}
   arch: x86_64
   toolchain: gcc-12
-  kconfig: [tinyconfig]
+  kconfig: [allnoconfig]
   make: {targets: [lib/ctype.o], jobs: 1}
   ccache: off
 matrix:
@@ -43,7 +43,7 @@ matrix:
 include:
   - {filesystem: tmpfs, patches: {name: broken, apply: [broken.patch]}}
   - {filesystem: tmpfs, patches: {name: wrong, apply: [wrong.patch]}}
-  - {filesystem: tmpfs, patches: {name: unheard, apply: []}, kconfig: [tinyconfig, CONFIG_NO_SUCH_THING=y]}
+  - {filesystem: tmpfs, patches: {name: unheard, apply: []}, kconfig: [allnoconfig, CONFIG_NO_SUCH_THING=y]}
 """
 BROKEN = """\
 --- a/lib/ctype.c

@@ -32,7 +32,7 @@ defaults:
   source: {debian: linux-source-6.1, suite: bookworm}
   arch: x86_64
   toolchain: gcc-12
-  kconfig: [tinyconfig]
+  kconfig: [allnoconfig]
   make: {targets: [lib/ctype.o]}
   boot: off
 matrix:
@@ -166,7 +166,7 @@ def test_a_killed_compiler_is_the_labs_trouble(run):
 
 
 def test_a_symbol_that_does_not_survive_makes_the_cell_an_error(run):
-    done = run(TINY.replace("[tinyconfig]", "[tinyconfig, CONFIG_NO_SUCH_THING=y]"))
+    done = run(TINY.replace("[allnoconfig]", "[tinyconfig, CONFIG_NO_SUCH_THING=y]"))
     result = only(done)
     assert result.outcome is Outcome.ERROR
     finding = result.attempts[0].findings[0]
