@@ -28,7 +28,7 @@ defaults:
   source: {debian: linux-source-6.1, suite: bookworm}
   arch: x86_64
   toolchain: gcc-12
-  kconfig: [tinyconfig]
+  kconfig: [allnoconfig]
   make: {targets: [lib/ctype.o], jobs: 64}
 matrix:
   filesystem: [tmpfs, ext4-128]

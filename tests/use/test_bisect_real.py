@@ -88,10 +88,6 @@ def matrix(tmp_path, repository, rev="HEAD", kconfig="[allnoconfig]"):
     return path
 
 
-def matrix_text(tmp_path):
-    return (tmp_path / "matrix.yaml").read_text()
-
-
 def sure(base):
     return {
         "lib/ctype.c": text_of(base, "lib/ctype.c").replace("#include <linux/compiler.h>", "#include <linux/gone.h>")
@@ -142,7 +138,7 @@ def test_a_fault_that_fails_sometimes_is_found_by_two_workers(base, lab, tmp_pat
     assert [one["commit"] for one in contract["culprits"]] == [made.culprit], told
 
 
-def test_a_culprit_among_commits_that_cannot_be_built_is_found_with_a_back_port(base, lab, tmp_path):
+def test_commits_are_built_on_top_of_each_other_and_those_that_cannot_be_built_with_a_back_port(base, lab, tmp_path):
     made = planned(base, sure(base), no_make(base), commits=30, merges=1, culprit=17, hidden=(13, 22))
     broken, whole = (history.git(made.folder, "show", f"{rev}:lib/Makefile") for rev in (made.names[15], "base"))
     diff = difflib.unified_diff(broken.splitlines(True), whole.splitlines(True), "a/lib/Makefile", "b/lib/Makefile")
@@ -150,31 +146,28 @@ def test_a_culprit_among_commits_that_cannot_be_built_is_found_with_a_back_port(
     table = tmp_path / "backports.yaml"
     row = f"{{patch: not-now.patch, since: {made.names[13]}, until: '{made.names[23]}', because: make ends at once}}"
     table.write_text(f"version: 1\nbackports: [{row}]\n")
-    words = asked(tmp_path, made, "--finding", "build.compiler", "--confidence", "0.95")
+    words = asked(tmp_path, made, "--finding", "build.compiler", "--confidence", "0.95", "--incremental")
+    (tmp_path / "matrix.yaml").write_text((tmp_path / "matrix.yaml").read_text().replace("lib/ctype.o", "lib/lib.a"))
     status, told, said = lab(*words, "--backports", str(table))
     assert status == 0, told + said
     contract = json.loads(told)
     assert [one["commit"] for one in contract["culprits"]] == [made.culprit]
     assert contract["backports"] == [{"patch": "not-now", "commits": 10, "good": False, "because": "make ends at once"}]
     assert not [one for one in contract["tested"] if one["skipped"] and one["commit"] in made.names[13:23]]
-
-
-def test_commits_are_built_on_top_of_each_other_and_the_answer_is_the_same(base, lab, tmp_path):
-    made = planned(base, sure(base), no_header(base), commits=30, merges=1, culprit=17)
-    words = asked(tmp_path, made, "--finding", "build.compiler", "--confidence", "0.95", "--incremental")
-    matrix(tmp_path, made.folder, "main").write_text(matrix_text(tmp_path).replace("lib/ctype.o", "lib/lib.a"))
-    status, told, said = lab(*words)
-    assert status == 0, told + said
-    contract = json.loads(told)
-    assert [one["commit"] for one in contract["culprits"]] == [made.culprit]
-    compiled = {}
-    for path in sorted((tmp_path / "results" / Path(contract["folder"]).name).glob("*/[0-9]*/result.json")):
-        lines = (path.parent / "build.txt").read_text().splitlines()
-        on = json.loads(path.read_text())["facts"].get("built_on", "")
-        compiled.setdefault(bool(on), []).append(sum(line.startswith("  CC ") for line in lines))
+    compiled = compiled_files(tmp_path / "results" / Path(contract["folder"]).name)
     assert compiled[True], "nothing was built on top of anything"
     assert max(compiled[True]) < 20 < max(compiled[False]), compiled
     assert not list((cli.settings().work).glob("*-worktree-*"))
+
+
+def compiled_files(folder):
+    """Return how many files each attempt compiled: of those that were built on top of another, and of those that were not."""
+    compiled = {True: [], False: []}
+    for path in sorted(folder.glob("*/[0-9]*/result.json")):
+        lines = (path.parent / "build.txt").read_text().splitlines()
+        built_on = json.loads(path.read_text())["facts"].get("built_on", "")
+        compiled[bool(built_on)].append(sum(line.startswith("  CC ") for line in lines))
+    return compiled
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces are root's")
