@@ -95,9 +95,8 @@ def left(engine, real):
 
 
 def test_a_killed_and_a_lost_worker_change_no_verdict(usual, request_of, real, rows, repository, tmp_path, left):
-    cable = (
-        os.geteuid() == 0 and shutil.which("ip") is not None
-    )  # network namespaces are root's; who has none is frozen
+    # network namespaces are root's; a worker that has none is frozen
+    cable = os.geteuid() == 0 and shutil.which("ip") is not None
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(unplugged(f"lab{os.getpid()}")) if cable else None
         fleet = stack.enter_context(Processes(tmp_path, repository, NEAR if link else "127.0.0.1"))

@@ -166,7 +166,7 @@ def test_a_killed_compiler_is_the_labs_trouble(run):
 
 
 def test_a_symbol_that_does_not_survive_makes_the_cell_an_error(run):
-    done = run(TINY.replace("[allnoconfig]", "[tinyconfig, CONFIG_NO_SUCH_THING=y]"))
+    done = run(TINY.replace("[allnoconfig]", "[allnoconfig, CONFIG_NO_SUCH_THING=y]"))
     result = only(done)
     assert result.outcome is Outcome.ERROR
     finding = result.attempts[0].findings[0]
