@@ -174,6 +174,14 @@ def test_without_vmlinux_the_build_s_own_times_tell_that_they_are_inconsistent(t
     assert ids(tree(tmp_path / "O", STRANGE)) == ["kallsyms.inconsistent"]
 
 
+def test_a_final_link_that_alone_is_different_is_told_as_what_no_pass_settles(tmp_path):
+    alike = [(f".tmp_vmlinux{number}.syms", system_map()) for number in (1, 2)]
+    last = [*SYMBOLS[:300], (SYMBOLS[300][0], "T", "only_at_last"), *moved()[300:]]
+    (found,) = answers(tree(tmp_path / "O", [*alike, ("System.map", system_map(last))]))
+    assert found.id == "kallsyms.inconsistent"
+    assert any("only the final link is different" in text for text in found.because)
+
+
 def test_what_the_lab_saved_of_an_earlier_link_does_not_hide_a_later_one(tmp_path):
     folder = tree(tmp_path / "O", STRANGE)
     (folder / ".lab-kallsyms").mkdir()
