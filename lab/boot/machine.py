@@ -2,7 +2,8 @@
 
 The machine is bare on purpose: no defaults, no display, no network, no monitor; its serial port is qemu's standard
 output. A guest's reset ends qemu (-no-reboot), so panic=-1 ends the step at once and nothing is waited for. What qemu has to
-tell of the guest it tells by QMP; a triple fault, to QMP a reset like any other, stands in a log of its own.
+tell of the guest it tells by QMP, and only to whom it has greeted: the guest is held until then. A triple fault, to QMP a
+reset like any other, stands in a log of its own.
 
 No -seed and no -icount: the kernel mixes the time stamp counter into its randomness, so neither makes two boots equal,
 and the second costs speed.
@@ -12,6 +13,7 @@ Source: qemu-system(1), 7.2; qemu, docs/interop/qmp-spec.rst; Documentation/admi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +26,7 @@ QMP_LOG = "qmp.jsonl"
 QEMU_LOG = "qemu.txt"
 DEVICE_TREE = "machine.dtb"
 SOCKET = "qmp"  # in the folder that qemu may write to
+HELD = "-S"  # the guest's first instruction waits for QMP's "cont": an event before the greeting is told to nobody
 CONSOLE_BYTES = 36 << 20
 ENVIRONMENT = (("HOME", "/tmp"), ("LC_ALL", "C"), ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("TZ", "UTC"))
 
@@ -78,7 +81,7 @@ def boot_step(
         *_bare(machine, accel, max(machine.memory_mib, boot.memory_mib)),
         *(word for device in machine.devices for word in ("-device", device)),
         *("-action", f"panic={machine.on_panic}"),
-        *("-qmp", f"unix:{told}/{SOCKET},server=on,wait=off"),
+        *("-qmp", f"unix:{told}/{SOCKET},server=on,wait=off", HELD),
         *("-d", "cpu_reset", "-D", f"{told}/{QEMU_LOG}"),
         *("-kernel", kernel, "-initrd", initramfs),
         *(("-dtb", device_tree) if device_tree else ()),
@@ -94,6 +97,11 @@ def boot_step(
         log_bytes=CONSOLE_BYTES,
         silence_s=silence_s,
     )
+
+
+def unheld(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return the command line of a boot step for a machine where nobody speaks QMP: its guest runs at once."""
+    return tuple(word for word in argv if word != HELD)
 
 
 def command_line(console: str, wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def _ending(end: End) -> Iterator[Finding]:
             )
         return
     step = end.boot.step
-    if (step is not None and not guests_own(step)) or qmp.is_hosts(told, console.tail):
+    if (step is not None and not guests_own(step)) or told.held_at or qmp.is_hosts(told, console.tail):
         return  # the check of infra.* tells it
     fatal = any(crash.panic or crash.category not in MILD for crash in console.crashes)
     if fatal:

@@ -187,7 +187,9 @@ def _of_boot(one: boots.Boot, step: StepResult) -> Finding | None:
         )
         return _qemu("infra.qemu-lost", f"qemu was ended {by}", step, where)
     if step.ending is Ending.DEADLINE or step.ok:
-        return None
+        where = Span(file=one.events, first=told.held_at, last=told.held_at)
+        never = "the guest was never started: qemu could not be spoken to"
+        return _qemu("infra.qemu-lost", never, step, where) if told.held_at else None
     if step.status > SIGNALLED:
         return _qemu("infra.qemu-lost", f"qemu crashed with signal {step.status - SIGNALLED}", step, Span(file=STEPS))
     return _not_started(one, step)

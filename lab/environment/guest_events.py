@@ -7,7 +7,8 @@ of the attempt. It is a row, and the boot is then judged without it.
 Rows, each with at_s, seconds since the block began:
     {"event": NAME, "data": {…}}             what qemu told
     {"asked": COMMAND, "answer": …}          what it answered; "refused": why it did not
-    {"link": "up" | "none" | "lost" | "cut", "because": TEXT}    the connection; "cut": events beyond EVENTS_LIMIT
+    {"link": "up" | "none" | "lost" | "cut" | "held", "because": TEXT}    the connection; "cut": events beyond EVENTS_LIMIT;
+                                                                          "held": the guest never ran
     {"dropped": {NAME: NUMBER}}              events beyond ROWS_OF_A_NAME, counted
 
 Source: qemu, docs/interop/qmp-spec.rst, qapi/run-state.json; the library qemu.qmp.
@@ -41,6 +42,8 @@ EVENTS_LIMIT = 20_000  # a guest can make qemu tell of a panic as fast as it can
 MESSAGE_BYTES = 1 << 20
 POLL_S = 0.02
 ANSWER_S = 5.0
+AGAIN_S = 0.5  # before a qemu whose guest waits is spoken to again
+TRIES = 20
 PANIC_GRACE_S = 5.0  # what a guest that told of its panic, and then did not end, has to say the rest
 JOIN_S = 5.0
 DEAD = ("internal-error", "io-error", "guest-panicked", "shutdown")  # states in which a stopped guest stays
@@ -50,11 +53,12 @@ logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())  # what the libr
 
 
 @contextlib.contextmanager
-def followed(place: Path, log: Path, *, deadline_s: float) -> Iterator[None]:
+def followed(place: Path, log: Path, *, deadline_s: float, held: bool = False) -> Iterator[None]:
     """Follow the guest of the step that is run in this block. place: where qemu makes its socket. log: the rows, replaced.
 
-    A guest that is still there shortly before `deadline_s` is asked for its registers; one that told of its panic or was
-    stopped for good is ended. Raises EnvironmentFault if `log` cannot be made, and nothing for what qemu does.
+    held: the guest waits (qemu -S) and is let go once qemu is listened to, so that nothing it does is missed. A guest that
+    is still there shortly before `deadline_s` is asked for its registers; one that told of its panic or was stopped for
+    good is ended. Raises EnvironmentFault if `log` cannot be made, and nothing for what qemu does.
     """
     try:
         rows = log.open("wb", buffering=0)
@@ -66,7 +70,7 @@ def followed(place: Path, log: Path, *, deadline_s: float) -> Iterator[None]:
             facts=(("file", str(log)),),
         ) from error
     with rows as out:
-        follower = _Follower(place, out, deadline_s)
+        follower = _Follower(place, out, deadline_s, held)
         follower.start()
         try:
             yield
@@ -77,8 +81,8 @@ def followed(place: Path, log: Path, *, deadline_s: float) -> Iterator[None]:
 class _Follower:
     """The thread and its rows."""
 
-    def __init__(self, place: Path, out: BinaryIO, deadline_s: float) -> None:
-        self._place, self._out, self._deadline_s = place, out, deadline_s
+    def __init__(self, place: Path, out: BinaryIO, deadline_s: float, held: bool) -> None:
+        self._place, self._out, self._deadline_s, self._held = place, out, deadline_s, held
         self._began = time.monotonic()
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -101,6 +105,8 @@ class _Follower:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(JOIN_S)
+        if self._held:
+            self._row(link="held", because="nobody told qemu to run the guest")
         dropped = {name: number - ROWS_OF_A_NAME for name, number in self._events.items() if number > ROWS_OF_A_NAME}
         if dropped:
             self._row(dropped=dict(sorted(dropped.items())[:20]))
@@ -108,17 +114,20 @@ class _Follower:
             self._rows = ROWS_LIMIT  # a thread that is still there writes no more
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._follow())
-        except Exception as error:  # whatever the library makes of a hostile peer: the attempt goes on without it
-            self._row(link="lost", because=f"{type(error).__name__}: {error}"[:300])
+        for _ in range(TRIES):
+            try:
+                asyncio.run(self._follow())
+            except Exception as error:  # whatever the library makes of a hostile peer: the attempt goes on without it
+                self._row(link="lost", because=f"{type(error).__name__}: {error}"[:300])
+            if not self._held or self._over.wait(AGAIN_S):
+                return
 
     # ---------------------------------------------------------------------------------------------------- connection
 
     async def _follow(self) -> None:
         connection = await self._connected()
         if connection is None:
-            self._row(link="none", because="qemu made no socket")
+            self._row(link="none", because="qemu made no socket, or no longer listens at it")
             return
         self._socket = connection
         client = QMPClient("lab", readbuflen=MESSAGE_BYTES)
@@ -127,8 +136,12 @@ class _Follower:
             await asyncio.wait_for(client.connect(connection), ANSWER_S)
             self._row(link="up")
             await self._ask(client, "query-version")
-            await self._ask(client, "query-status")
-            await self._attend(client)
+            if self._held:
+                self._held = await self._ask(client, "cont") is None
+            else:
+                await self._ask(client, "query-status")
+            if not self._held:
+                await self._attend(client)
         finally:
             with contextlib.suppress(QMPError, OSError, EOFError, asyncio.TimeoutError):
                 await asyncio.wait_for(client.disconnect(), 1.0)
@@ -179,6 +192,7 @@ class _Follower:
         self._events[name if known else "…"] += 1
         if name == "GUEST_PANICKED" and self._panicked_s is None:
             self._panicked_s = time.monotonic()
+        self._held = self._held and name != "RESUME"  # an answer can come too late
         self._stopped = self._stopped or name == "STOP"
         if self._events[name] <= ROWS_OF_A_NAME:
             self._row(event=name, data=message.get("data", {}))

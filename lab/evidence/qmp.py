@@ -37,13 +37,15 @@ TRIPLE_FAULT = b"Triple fault"
 class Told:
     """What is known of a guest beside its console. at: line of qmp.jsonl, 0 if that was not told.
 
-    connected: qemu was listened to, so that what it did not tell did not happen while it lived. version: qemu's. shutdown: why
-    it ended (guest-reset, guest-shutdown, host-signal, …), "" if it did not say. panicked_at, watchdog_at: the guest told of
-    its panic; a watchdog fired. stopped: the state in which the guest was stopped for good (internal-error), or "". ended: the
-    lab told qemu to end. counter: the program counter shortly before the deadline. triple_fault_at: line of qemu.txt.
+    connected: qemu was listened to, so that what it did not tell did not happen while it lived. version: qemu's. held_at: the
+    guest waited for the lab's word to run, which never came. shutdown: why it ended (guest-reset, guest-shutdown, host-signal,
+    …), "" if it did not say. panicked_at, watchdog_at: the guest told of its panic; a watchdog fired. stopped: the state in
+    which the guest was stopped for good (internal-error), or "". ended: the lab told qemu to end. counter: the program counter
+    shortly before the deadline. triple_fault_at: line of qemu.txt.
     """
 
     connected: bool = False
+    held_at: int = 0
     version: str = ""
     shutdown: str = ""
     shutdown_at: int = 0
@@ -85,6 +87,8 @@ def is_hosts(told: Told, tail: Iterable[str] = ()) -> bool:
 def _with_row(told: Told, row: Mapping[str, Any], at: int) -> Told:
     if row.get("link") == "up":
         return replace(told, connected=True)
+    if row.get("link") == "held":
+        return replace(told, held_at=at)
     if isinstance(event := row.get("event"), str):
         return _with_event(told, event, row.get("data"), at)
     if isinstance(command := row.get("asked"), str):

@@ -202,7 +202,8 @@ def run(
     give_to_build(told, bench.settings)
     place = wanted.place(bench, scratch, owner)
     events, notes = (boots.of_step(wanted.step.name, name) for name in (machine.QMP_LOG, machine.QEMU_LOG))
-    with guest_events.followed(told / machine.SOCKET, folder / events, deadline_s=wanted.step.deadline_s):
+    held = machine.HELD in wanted.step.argv
+    with guest_events.followed(told / machine.SOCKET, folder / events, deadline_s=wanted.step.deadline_s, held=held):
         result = bench.engine.execute(wanted.step, place, folder / wanted.step.log, on_line=on_line, stop=bench.stop)
     guest_events.kept(told / machine.QEMU_LOG, folder / notes, QEMU_LOG_BYTES)
     return result

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lab import __version__, kbuild
-from lab.boot import initramfs
+from lab.boot import initramfs, machine
 from lab.environment import coarse
 from lab.environment.engine import Place
 from lab.environment.filesystem import Granularity
@@ -68,7 +68,7 @@ def boot_recipe(
         image=image,
         guest=guest,
         container=_container(place),
-        step=step_recipe(step),
+        step=step_recipe(replace(step, argv=machine.unheld(step.argv))),
         kernel=kernel,
         init=init,
         applets=initramfs.APPLETS,
@@ -83,7 +83,7 @@ def booted(
     boot: BootRecipe, folder: Path, plan: Plan, results: Iterable[StepResult], asked: initramfs.OnDemand
 ) -> BootRecipe:
     """Return the recipe with the boots that were made: what each loaded, as init was given it, and qemu's command line."""
-    argv = {result.name: result.argv for result in results}
+    argv = {result.name: machine.unheld(result.argv) for result in results}
     lists = {one.step: folder / boots.numbered(boots.LIST, at) for at, one in enumerate(plan.boots, start=1)}
     runs = [RunRecipe(modules=file.read_text(), argv=argv[step]) for step, file in lists.items() if step in argv]
     memory_mib = max((boot["container"]["memory_mib"], *(one.memory_mib + QEMU_MIB for one in plan.boots)))

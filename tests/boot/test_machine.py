@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 from lab import tables
-from lab.boot.machine import PROBES, Accel, boot_step, command_line, probe_image, probe_of, probe_ran, probe_step
+from lab.boot.machine import (
+    HELD,
+    PROBES,
+    Accel,
+    boot_step,
+    command_line,
+    probe_image,
+    probe_of,
+    probe_ran,
+    probe_step,
+    unheld,
+)
 from lab.model import Boot
 
 TABLES = tables.load(images=Path(__file__).parents[2] / "images")
@@ -74,6 +85,11 @@ def test_the_deadline_is_the_steps():
 def test_qemu_is_asked_where_the_lab_listens():
     assert after(argv(), "-qmp") == ["unix:/boot-out/qmp,server=on,wait=off"]
     assert after(argv(), "-D") == ["/boot-out/qemu.txt"]
+
+
+def test_a_guest_waits_for_who_listens_and_runs_at_once_where_nobody_does():
+    assert HELD in argv()
+    assert unheld(argv()) == tuple(word for word in argv() if word != "-S")
 
 
 def test_a_row_may_have_a_console_a_device_tree_and_a_way_with_panics_of_its_own():

@@ -1,7 +1,7 @@
 """A kernel of a hundred bytes that qemu boots in a moment: it prints a text on the serial port and then does one thing.
 
 By the Multiboot specification 0.6.96 (the address fields of its header stand in for ELF): 32-bit code at 1 MiB, interrupts off.
-Opcodes: Intel SDM volume 2. Ports: 16550 at 0x3f8; 8042 at 0x64; MC146818 at 0x70; PIIX4's PM1a at 0x604; pvpanic at
+Opcodes: Intel SDM volume 2. Ports: 16550 at 0x3f8; 8042 at 0x64; PIIX4's PM1a at 0x604; pvpanic at
 0x505.
 """
 
@@ -18,8 +18,6 @@ PRINT = bytes.fromhex(
     "EC A820 74FB"  # wait: in al,dx; test al,0x20 (transmitter empty); jz wait
     "88E0 66BAF803 EE EBE7"  # mov al,ah; mov dx,0x3f8; out dx,al; jmp next
 )
-# mov cl,2; again: al = second of the clock; mov bl,al; same: al = second; cmp al,bl; je same; dec cl; jnz again
-LATER = "B102 B000 E670 E471 88C3 B000 E670 E471 38D8 74F6 FEC9 75EA"
 THEN = {
     "hang": "EBFE",  # jmp $
     "halt": "F4 EBFD",  # hlt, again for ever
@@ -28,7 +26,6 @@ THEN = {
     "off": "66B80020 66BA0406 66EF EBFE",  # mov ax,0x2000 (SLP_EN); mov dx,0x604; out dx,ax
     "panic": "B001 66BA0505 EE EBFE",  # mov al,1; mov dx,0x505; out dx,al
     "panic, reset": "B001 66BA0505 EE B0FE E664 EBFE",
-    "later panic, reset": f"{LATER} B001 66BA0505 EE B0FE E664 EBFE",  # at a moment when qemu has been greeted for sure
     "panics": "B001 66BA0505 EE EBFD",  # for ever
     "flood": "E9 {start}",  # all over again
 }

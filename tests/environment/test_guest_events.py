@@ -18,15 +18,19 @@ ANSWERS = {
     "query-status": {"running": True, "status": "running"},
     "human-monitor-command": "RIP=ffffffff81000123",
     "quit": {},
+    "cont": {},
 }
 RESET = {"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}, "timestamp": {"seconds": 1}}
 
 
 class FakeQemu:
-    """Speaks QMP on a socket of its own. said: what is sent after the negotiation. asked: the commands that came."""
+    """Speaks QMP on a socket of its own. said: what is sent after the negotiation. asked: the commands that came.
 
-    def __init__(self, place, *said, answers=None, greeting=GREETING, stay=False):
-        self.asked, self.over = [], threading.Event()
+    lost: so many who come are sent away before they are greeted.
+    """
+
+    def __init__(self, place, *said, answers=None, greeting=GREETING, stay=False, lost=0):
+        self.asked, self.over, self._lost = [], threading.Event(), lost
         self._said, self._answers, self._greeting, self._stay = said, {**ANSWERS, **(answers or {})}, greeting, stay
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(place))
@@ -36,6 +40,8 @@ class FakeQemu:
         self._thread.start()
 
     def _run(self):
+        for _ in range(self._lost):
+            self._listener.accept()[0].close()
         with contextlib.suppress(OSError), self._listener, self._listener.accept()[0] as peer:
             if self._greeting is not None:
                 peer.sendall(self._bytes(self._greeting))
@@ -43,7 +49,7 @@ class FakeQemu:
                 self.asked.append(request["execute"])
                 answer = self._answers[request["execute"]]
                 peer.sendall(self._bytes({"return": answer} | {key: request[key] for key in ("id",) if key in request}))
-                if request["execute"] == "query-status":
+                if request["execute"] in ("query-status", "cont"):
                     for one in self._said:
                         peer.sendall(self._bytes(one))
                     if not self._stay:
@@ -78,7 +84,8 @@ class FakeQemu:
 def follow(folder, *said, seconds=5.0, until=lambda qemu: False, **how):
     """Follow a fake qemu until it goes, `until` is true, or for some seconds; return it and the rows."""
     how = {"deadline_s": 60.0, **how}
-    with guest_events.followed(folder / "qmp", folder / "qmp.jsonl", deadline_s=how.pop("deadline_s")):
+    wanted = {"deadline_s": how.pop("deadline_s"), "held": how.pop("held", False)}
+    with guest_events.followed(folder / "qmp", folder / "qmp.jsonl", **wanted):
         qemu = FakeQemu(folder / "qmp", *said, **how)
         end = time.monotonic() + seconds
         while time.monotonic() < end and qemu._thread.is_alive() and not until(qemu):
@@ -175,6 +182,35 @@ def test_shortly_before_the_deadline_the_registers_are_asked_for(tmp_path):
         tmp_path, stay=True, deadline_s=0.2, seconds=10.0, until=lambda qemu: "human-monitor-command" in qemu.asked
     )
     assert [row["answer"] for row in told if row.get("asked") == "human-monitor-command"] == ["RIP=ffffffff81000123"]
+
+
+def test_a_guest_that_waits_is_let_go_once_qemu_is_listened_to(tmp_path):
+    qemu, told = follow(tmp_path, RESET, held=True)
+    assert qemu.asked == ["qmp_capabilities", "query-version", "cont"]
+    assert named(told, "link") == ["up"]
+    assert named(told, "event") == ["SHUTDOWN"]
+
+
+def test_a_guest_that_waits_is_let_go_by_the_next_connection(tmp_path, monkeypatch):
+    monkeypatch.setattr(guest_events, "AGAIN_S", 0.01)
+    _, told = follow(tmp_path, RESET, held=True, lost=3)
+    assert named(told, "link") == ["lost", "lost", "lost", "up"]
+    assert named(told, "event") == ["SHUTDOWN"]
+
+
+def test_a_guest_that_was_never_let_go_is_a_row(tmp_path, monkeypatch):
+    for name, value in {"AGAIN_S": 0.01, "ANSWER_S": 0.05, "TRIES": 3}.items():
+        monkeypatch.setattr(guest_events, name, value)
+    qemu, told = follow(tmp_path, greeting=None, held=True, seconds=0.5)
+    assert qemu.asked == []
+    assert named(told, "link") == ["lost", "lost", "lost", "held"]
+
+
+def test_a_guest_that_runs_before_the_answer_comes_was_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(guest_events, "ANSWER_S", 0.2)
+    late = {"return": {"id": "not this one"}}
+    _, told = follow(tmp_path, {"event": "RESUME"}, RESET, held=True, answers={"cont": late}, stay=True, seconds=1.0)
+    assert "held" not in named(told, "link")
 
 
 def test_a_path_longer_than_a_sockets_address_may_be_is_no_matter(tmp_path, monkeypatch):

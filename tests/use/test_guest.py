@@ -14,6 +14,7 @@ import pytest
 
 from lab import checks
 from lab.boot import machine
+from lab.environment import guest_events
 from lab.errors import EnvironmentFault
 from lab.events import silent
 from lab.evidence.bundle import Evidence
@@ -108,7 +109,7 @@ def boot(bench, rows, boot_image, busybox_image, tmp_path):
         (BOOTING + "lab-init: start modules=1\nlab-init: begin 1/1 a/a.ko\n", "off", ["boot.incomplete"]),
         (PANIC, "panic, reset", ["boot.panic"]),
         (PANIC, "reset", ["boot.panic"]),
-        (BOOTING, "later panic, reset", ["boot.panic"]),
+        (BOOTING, "panic, reset", ["boot.panic"]),
         (BOOTING + "[    0.3] reboot: Restarting system\n", "triple", ["boot.no-init"]),
     ],
     ids=[
@@ -120,6 +121,30 @@ def test_each_end_of_a_guest_is_told_apart(boot, says, then, told):
     assert booted.told == told, booted.text("qmp.jsonl")
     assert booted.outcome is (Outcome.FAIL if told else Outcome.PASS)
     assert booted.text("qmp.jsonl").count("SHUTDOWN") == 1
+
+
+def test_nothing_of_a_guest_is_missed_however_late_the_lab_listens(boot, monkeypatch):
+    connection, heard_s = guest_events._connection, time.monotonic() + 2.0
+
+    def late(place):
+        if time.monotonic() < heard_s:
+            raise ConnectionRefusedError
+        return connection(place)
+
+    monkeypatch.setattr(guest_events, "_connection", late)
+    booted = boot(BOOTING, "panic, reset")
+    assert booted.told == ["boot.panic"], booted.text("qmp.jsonl")
+
+
+def test_a_guest_that_was_never_let_go_is_the_machines_fault(boot, monkeypatch):
+    def never(place):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(guest_events, "_connection", never)
+    booted = boot(BOOTING, "reset", deadline_s=4.0)
+    assert booted.told == ["infra.qemu-lost"]
+    assert booted.outcome is Outcome.ERROR
+    assert "never started" in booted.reason
 
 
 def test_qemus_version_is_measured(boot, boot_image):
