@@ -3,10 +3,11 @@
 
     .venv/bin/python bench/faults.py [--points 50] [--seed 9] [--kind 'kill lab']…
 
-Two tiny cells (tinyconfig, lib/ctype.o; tmpfs, ext4-128). A point is good if the run that was taken up again ended with 0 and
+Two tiny cells (allnoconfig, lib/ctype.o; tmpfs, ext4-128). A point is good if the run that was taken up again ended with 0 and
 the verdicts of an undisturbed one, if what was finished before is byte for byte as it was, and if no container, mount, loop
-device, scratch folder or temporary file of it is left. The engine is restarted, and mounting made impossible, only if that is
-asked for by --kind: whatever else the machine runs feels it as well.
+device, scratch folder or temporary file of it is left. What the rest of the machine feels as well is done only if --kind asks
+for it: the engine restarted, mounting made impossible, the clock set, the disk under the engine's storage filled. For the last,
+an engine on a disk of its own is best (LAB_ENGINE).
 """
 
 from __future__ import annotations

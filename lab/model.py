@@ -386,6 +386,7 @@ class StepResult:
 
     dropped: bytes that its log has not. silent_s: seconds since its last word when it ended, None if that was not measured.
     peak_mib, cpu_s: most memory and all CPU time that the engine told of while it ran, None if it was never asked in time.
+    set_back_s: by how much the machine's clock was set back since the step before, or the start of the attempt.
     """
 
     name: str
@@ -400,6 +401,7 @@ class StepResult:
     silent_s: float | None = None
     peak_mib: int | None = None
     cpu_s: float | None = None
+    set_back_s: float = 0.0
 
     @property
     def ok(self) -> bool:

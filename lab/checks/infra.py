@@ -82,6 +82,7 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         yield NotApplicable(check="infra", because=f"{path.name} is empty" if path and log is not None else absent)
         return
     found = [finding for step in steps if not boots.is_boot(step.name) and (finding := _ending(step))]
+    found += [_set_back(step) for step in steps if step.set_back_s and not boots.is_boot(step.name)][:1]
     booted = boots.found(steps, evidence.file, evidence.name_of)
     found += [finding for one in booted if one.step is not None and (finding := _of_boot(one, one.step))]
     full = [step for step in steps if not step.ok and _full(step)]
@@ -232,6 +233,21 @@ def _ending(step: StepResult) -> Finding | None:
         message=message,
         where=Span(file=STEPS),
         data={"step": step.name, "status": step.status, "seconds": step.seconds, "message": message},
+    )
+
+
+def _set_back(step: StepResult) -> Finding:
+    message = f"the machine's clock was set back by {step.set_back_s:g} s until the end of the {step.name} step"
+    return Finding(
+        id="infra.clock",
+        severity=Severity.ERROR,
+        title="the machine's clock was set back",
+        message=message,
+        where=Span(file=STEPS),
+        because=(
+            "make goes by the times of files: what it rebuilt then, and what it did not, says nothing of the kernel",
+        ),
+        data={"step": step.name, "set_back_s": step.set_back_s, "message": message},
     )
 
 

@@ -164,6 +164,14 @@ def _machine(root: Told, part: Told) -> bool:
     return part.finding.id in ARTEFACTS or bool(cut)
 
 
+def _set_back(root: Told, part: Told) -> bool:
+    """A clock that was set back while files were made, and all that is told by their times."""
+    if root.finding.id != "infra.clock" or not root.finding.data.get("set_back_s"):
+        return False
+    stale = part.finding.id == "modpost.undefined" and part.finding.data.get("cause") == "stale-object"
+    return stale or part.finding.id.startswith(("timestamps.", "infra.clock"))
+
+
 def _tie(root: Told, part: Told) -> bool:
     """A tie that kept make from an object, and that object, which was not rebuilt."""
     if (root.finding.id, part.finding.id) != ("timestamps.tie", "timestamps.stale"):
@@ -242,5 +250,5 @@ def _after_death(root: Told, part: Told) -> bool:
 
 
 RULES: tuple[Callable[[Told, Told], bool], ...] = (
-    _machine, _tie, _stale, _exporter, _objtool, _led_to, _refused, _unconverted, _kallsyms, _after_death,
+    _machine, _set_back, _tie, _stale, _exporter, _objtool, _led_to, _refused, _unconverted, _kallsyms, _after_death,
 )  # fmt: skip

@@ -40,6 +40,10 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         ended = made.made.again.ending.replace("-", " ")
         yield NotApplicable(check="remake", because=f"the second make did not come to its end: {ended}")
         return
+    if made.made is not None and made.made.again.set_back_s:
+        because = f"the machine's clock was set back by {made.made.again.set_back_s:g} s before its end"
+        yield NotApplicable(check="remake", because=because)
+        return
     again = _failed_targets(evidence)
     failed_again = bool(again) if made.made is None else not made.made.again.ok
     if not _failed(evidence, made):

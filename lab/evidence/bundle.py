@@ -389,6 +389,7 @@ def _step(row: Mapping[str, Any]) -> StepResult | None:
             detail=str(row.get("detail", "")),
             dropped=_whole(row.get("dropped")) or 0,
             silent_s=float(row["silent_s"]) if isinstance(row.get("silent_s"), int | float) else None,
+            set_back_s=float(row.get("set_back_s", 0.0)),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

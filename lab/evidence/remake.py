@@ -135,6 +135,7 @@ def _step(row: Mapping[str, Any]) -> StepResult:
         status=int(row["status"]),
         seconds=float(row.get("seconds", 0.0)),
         detail=str(row.get("detail", "")),
+        set_back_s=float(row.get("set_back_s", 0.0)),
     )
 
 

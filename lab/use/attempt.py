@@ -15,8 +15,9 @@ from lab.boot import machine
 from lab.environment import emulation, writes
 from lab.environment.engine import Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
+from lab.environment.wallclock import WallClock
 from lab.errors import EnvironmentFault, LabError
-from lab.events import JobProgress
+from lab.events import JobProgress, Note
 from lab.evidence import amplified, bootable, mtimes, packing, qmp, remake
 from lab.evidence.boots import is_boot
 from lab.evidence.bundle import Evidence, pack
@@ -53,6 +54,7 @@ class Attempt:
         self.facts: dict[str, Any] = {}
         self.files_built = 0
         self._told_s = 0.0
+        self._wall = WallClock()
 
     # --------------------------------------------------------------------------------------------------------- steps
 
@@ -64,6 +66,7 @@ class Attempt:
         if watch is not None:
             free = os.statvfs(watch)
             result = replace(result, bytes_free=free.f_bavail * free.f_frsize, inodes_free=free.f_favail)
+        result = replace(result, set_back_s=self._wall.set_back_s())
         self._keep(result)
         return result
 
@@ -76,6 +79,7 @@ class Attempt:
         expected = self._expected_files() if step.name == "build" else None
 
         def on_line(line: str) -> None:
+            self._wall.look()
             counted = kbuild.is_progress(line)
             self.files_built, fraction = kbuild.progress(line, self.files_built, expected)
             now = time.monotonic()
@@ -260,6 +264,7 @@ class Attempt:
             on_line=self._progress(self.remake_step),
             stop=self.bench.stop,
         )
+        again = replace(again, set_back_s=self._wall.set_back_s())
         written = remake.changed(before.times, mtimes.scan(place.out).times)
         store.write(self.folder / remake.NAME, remake.Made(first=built, again=again, written=written))
 
@@ -323,12 +328,13 @@ class Attempt:
 def execute(bench: Bench, run: store.Run, cell: Cell, number: int, key: str, inputs: Inputs) -> AttemptResult:
     """Execute a cell once and keep what came of it. Returns a result also when the lab itself is in trouble.
 
-    After a crash of the emulator or of a tool it is executed once more, see lab.results.crashes. Only an interruption leaves no
-    result.json behind: the attempt then counts as never made.
+    After a crash of the emulator or of a tool, or if the clock was set back, it is executed once more, see lab.results.crashes.
+    Only an interruption leaves no result.json behind: the attempt then counts as never made.
     """
     result = _executed(bench, run, cell, number, key, inputs)
     crash = crashes.crash_of(result)
     if crash is not None and not crashes.asked_for(crash, cell) and not bench.stop.is_set():
+        bench.sink(Note(at_s=bench.clock(), text=f"{cell.id} is made again, once: {crash.message}"))
         second = _executed(bench, run, cell, number, key, inputs)  # sets the evidence of the first aside
         result = crashes.made_again(result, crash, second, run.last_aside(cell.id, number))
     if not bench.stop.is_set():

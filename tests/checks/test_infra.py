@@ -131,6 +131,17 @@ def of_boot(folder, console="", told=(), **step):
     return list(infra.check(evidence(folder, **row | step)))
 
 
+def test_a_clock_that_was_set_back_is_an_error_whatever_came_of_the_step(tmp_path):
+    for status in (0, 2):
+        found = [one for one in infra.check(evidence(tmp_path, status=status, set_back_s=3600.0)) if one.decides]
+        assert [(one.id, one.severity) for one in found] == [("infra.clock", Severity.ERROR)]
+        assert "set back by 3600 s until the end of the build step" in found[0].message
+
+
+def test_a_clock_that_was_set_back_while_a_guest_ran_is_of_no_matter(tmp_path):
+    assert list(infra.check(evidence(tmp_path, name="boot", status=0, set_back_s=3600.0))) == []
+
+
 UP = {"link": "up"}
 BOOTING = "[    0.000000] Linux version 6.1.0\n"
 

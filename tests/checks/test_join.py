@@ -83,6 +83,21 @@ def test_the_tie_that_hid_the_object_from_make_is_the_root_of_all_that():
     assert stories(undefined("mcb_a"), STALE, tie) == [("timestamps.tie", ["timestamps.stale", "modpost.undefined"])]
 
 
+def test_a_clock_that_was_set_back_is_the_root_of_all_that_times_tell():
+    clock = finding("infra.clock", Severity.ERROR, file="steps.json", set_back_s=3600.0)
+    skew = finding("infra.clock", Severity.WARNING, at=7)
+    tie = finding("timestamps.tie", blame="x.o", pairs=[{"object": "x.o"}])
+    told = join.joined([clock, skew, tie, undefined("mcb_a"), undefined("mcb_c", cause="nobody"), STALE])
+    assert [(one.id, one.severity) for one in told] == [
+        ("infra.clock", Severity.ERROR),
+        ("modpost.undefined", Severity.FAIL),
+    ]
+    assert sorted(part.id for part in told[0].joined) == [
+        "infra.clock", "modpost.undefined", "timestamps.stale", "timestamps.tie",
+    ]  # fmt: skip
+    assert len(join.joined([skew, tie])) == 2, "what make says of one file explains nothing"
+
+
 def test_a_tie_of_another_object_stays_apart():
     tie = finding("timestamps.tie", blame="x.o", pairs=[{"object": "x.o"}])
     assert len(stories(STALE, tie)) == 2

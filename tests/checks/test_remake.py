@@ -37,13 +37,13 @@ FAILED += "make[3]: *** [/src/scripts/Makefile.build:255: lib/ctype.o] Error 1\n
 USUAL = [[".missing-syscalls.d", 1, 2], ["Makefile", 1, 2]]
 
 
-def folder(tmp_path, log, *, first=0, again=0, ending="exited", written=(), build=""):
+def folder(tmp_path, log, *, first=0, again=0, ending="exited", written=(), build="", **how):
     root = tmp_path / "attempt"
     root.mkdir()
     root.joinpath("remake.txt").write_text(log)
     root.joinpath("build.txt").write_text(build or "  CC      lib/ctype.o\n")
     steps = {"name": "build", "ending": "exited", "status": first, "seconds": 1.0}
-    made = {"first": steps, "again": steps | {"status": again, "ending": ending}, "written": [*USUAL, *written]}
+    made = {"first": steps, "again": steps | {"status": again, "ending": ending} | how, "written": [*USUAL, *written]}
     root.joinpath("remake.json").write_text(json.dumps(made))
     root.joinpath("record.json").write_text("{}")
     return Evidence(root)
@@ -130,6 +130,12 @@ def test_a_second_make_that_did_not_end_is_not_judged(tmp_path):
     (gap,) = judged(folder(tmp_path, ALWAYS, ending="deadline", again=-1))
     assert isinstance(gap, NotApplicable)
     assert "deadline" in gap.because
+
+
+def test_a_second_make_after_the_clock_was_set_back_is_not_judged(tmp_path):
+    (gap,) = judged(folder(tmp_path, ALWAYS, set_back_s=3600.0))
+    assert isinstance(gap, NotApplicable)
+    assert "set back by 3600 s" in gap.because
 
 
 def test_a_log_beside_a_foreign_tree_is_judged_by_itself(tmp_path):

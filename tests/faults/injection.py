@@ -1,7 +1,7 @@
 """Break a run of the real lab at a chosen moment, take it up again, and say what came of it.
 
 Used by tests/faults (a few points) and bench/faults.py (all of them). What others of this machine would feel as well (an engine
-that restarts, no mount left) is done only where somebody asks for that kind.
+that restarts, no mount left, another time of day) is done only where somebody asks for that kind.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lab.environment.engine import LABEL
@@ -152,6 +153,27 @@ def use_up_mounts(place: Place, child: subprocess.Popen[bytes]) -> Callable[[], 
     return lambda: most.write_text(before)
 
 
+def set_clock(place: Place, child: subprocess.Popen[bytes], *, by_s: float) -> Callable[[], object]:
+    """Set the machine's clock, once, until the run has ended. Source: clock_settime(2)."""
+    clocks = (time.CLOCK_REALTIME, time.CLOCK_BOOTTIME)
+    apart_s = time.clock_gettime(clocks[0]) - time.clock_gettime(clocks[1])
+    time.clock_settime(clocks[0], time.clock_gettime(clocks[0]) + by_s)
+    return lambda: time.clock_settime(clocks[0], time.clock_gettime(clocks[1]) + apart_s)
+
+
+def fill_engines_disk(place: Place, child: subprocess.Popen[bytes]) -> Callable[[], object]:
+    """Let the disk under the engine's own storage have no block left until the run has ended."""
+    root = Path(place.engine._client.api.info()["DockerRootDir"])
+    disk, filler = os.statvfs(root), root / "filler"
+    with filler.open("wb") as file, contextlib.suppress(OSError):
+        left = disk.f_bfree * disk.f_frsize
+        while left >= disk.f_frsize:
+            with contextlib.suppress(OSError):  # less than it says can be had, as files need blocks for their own map
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), left)
+            left //= 2
+    return filler.unlink
+
+
 Fault = Callable[[Place, subprocess.Popen[bytes]], Callable[[], object] | None]
 """What breaks a run; it returns what mends that once the run has ended, None if there is nothing to mend."""
 
@@ -162,7 +184,13 @@ KINDS: dict[str, Fault] = {
     "SIGINT once": interrupt,
     "SIGINT twice": interrupt_twice,
 }
-ON_DEMAND: dict[str, Fault] = {"restart engine": restart_engine, "use up mounts": use_up_mounts}
+ON_DEMAND: dict[str, Fault] = {
+    "restart engine": restart_engine,
+    "use up mounts": use_up_mounts,
+    "fill engine's disk": fill_engines_disk,
+    "set clock back": partial(set_clock, by_s=-3600.0),
+    "set clock forward": partial(set_clock, by_s=3600.0),
+}
 
 
 def points(count: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Point]:

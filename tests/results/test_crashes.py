@@ -36,6 +36,7 @@ def ended(outcome, *findings, reason="r", **facts):
     return AttemptResult(number=1, outcome=outcome, reason=reason, findings=findings, facts=facts)
 
 
+CLOCK = finding("infra.clock", Severity.ERROR, message="the machine's clock was set back by 5 s")
 EMULATOR = finding("infra.emulator-crash", Severity.ERROR)
 TOOL = finding("build.toolchain-crash", Severity.FAIL)
 OTHER = finding("build.compiler", Severity.FAIL)
@@ -45,13 +46,14 @@ OTHER = finding("build.compiler", Severity.FAIL)
     ("outcome", "findings"),
     [
         (Outcome.ERROR, [EMULATOR]),
+        (Outcome.ERROR, [CLOCK]),
         (Outcome.ERROR, [OTHER, EMULATOR]),
         (Outcome.FAIL, [TOOL]),
         (Outcome.FAIL, [finding("modpost.license", Severity.WARNING), finding("build.failed", Severity.FAIL), TOOL]),
     ],
 )
 def test_an_attempt_that_a_crash_ended_is_made_again(outcome, findings):
-    assert crashes.crash_of(ended(outcome, *findings)) in (EMULATOR, TOOL)
+    assert crashes.crash_of(ended(outcome, *findings)) in (EMULATOR, TOOL, CLOCK)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_a_crash_that_the_matrix_expects_or_counts_is_not_made_good():
     assert not crashes.asked_for(TOOL, dataclasses.replace(CELL, until=Until(first_failure=True)))
 
 
-@pytest.mark.parametrize("crash", [EMULATOR, TOOL])
+@pytest.mark.parametrize("crash", [EMULATOR, TOOL, CLOCK])
 @pytest.mark.parametrize("second", [ended(Outcome.PASS, kernel="6.1"), ended(Outcome.FAIL, OTHER)])
 def test_after_a_crash_that_does_not_come_again_the_second_verdict_counts_and_the_crash_stays_a_warning(crash, second):
     crash = dataclasses.replace(crash, joined=(OTHER,))
@@ -94,6 +96,13 @@ def test_after_a_crash_that_does_not_come_again_the_second_verdict_counts_and_th
     assert warning.where == Span(file="../1.aside-2/build.txt", first=12, last=14)
     assert "did not come again" in warning.because[-1]
     assert verdict.attempt_outcome(told.findings, (), (), boot_expected=False, booted=False)[0] is not Outcome.ERROR
+
+
+def test_a_clock_that_is_set_twice_stays_the_machines_fault():
+    second = ended(Outcome.ERROR, CLOCK, reason="set again")
+    told = crashes.made_again(ended(Outcome.ERROR, CLOCK), CLOCK, second, "1.aside-1")
+    assert told.outcome is Outcome.ERROR
+    assert told.findings[0].because == ("the attempt was repeated after the machine's clock was set back by 5 s",)
 
 
 @pytest.mark.parametrize(

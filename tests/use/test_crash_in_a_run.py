@@ -1,4 +1,8 @@
-"""Real compilers that crash in real builds: gcc says of a cc1 that dies of a signal what it says of its own bugs."""
+"""Real compilers that crash in real builds: gcc says of a cc1 that dies of a signal what it says of its own bugs.
+
+And a clock that is set back, which is made again for the same reason. Only what the lab reads of it is another: a test that
+set the machine's would disturb all others.
+"""
 
 import textwrap
 import threading
@@ -7,6 +11,7 @@ import uuid
 import pytest
 
 from lab import kbuild
+from lab.environment import wallclock
 from lab.events import silent
 from lab.matrix.expand import expand
 from lab.matrix.read import read
@@ -101,3 +106,15 @@ def test_a_compiler_that_crashes_once_leaves_a_warning_with_its_proof(run, real)
     proof = (folder / "1" / crash.where.file).read_text().splitlines()[crash.where.first - 1]
     assert "internal compiler error" in proof
     assert store.read_results(folder.parent)[result.cell].attempts == (attempt,)
+
+
+def test_an_attempt_during_which_the_clock_was_set_back_is_made_again(run, monkeypatch):
+    offsets = iter([10**18, 10**18 - 3600 * 10**9])
+    monkeypatch.setattr(wallclock, "_offset_ns", lambda: next(offsets, 10**18 - 3600 * 10**9))
+    result, folder = run("false")
+    assert result.outcome is Outcome.PASS, result.reason
+    [attempt] = result.attempts
+    assert "set back by 3600 s" in attempt.facts["retried_after"]
+    [clock] = [finding for finding in attempt.findings if finding.id == "infra.clock"]
+    assert clock.severity is Severity.WARNING
+    assert (folder / "1" / clock.where.file).is_file()
