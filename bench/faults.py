@@ -7,7 +7,7 @@ Two tiny cells (allnoconfig, lib/ctype.o; tmpfs, ext4-128). A point is good if t
 the verdicts of an undisturbed one, if what was finished before is byte for byte as it was, and if no container, mount, loop
 device, scratch folder or temporary file of it is left. What the rest of the machine feels as well is done only if --kind asks
 for it: the engine restarted, mounting made impossible, the clock set, the disk under the engine's storage filled. For the last,
-an engine on a disk of its own is best (LAB_ENGINE).
+an engine on a disk of its own is best (DOCKER_HOST).
 """
 
 from __future__ import annotations

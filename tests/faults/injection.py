@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ matrix:
   filesystem: [tmpfs, ext4-128]
 """
 ENDS_WITHIN_S = 900
+LOOPS = 300
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,17 @@ def set_clock(place: Place, child: subprocess.Popen[bytes], *, by_s: float) -> C
     return lambda: time.clock_settime(clocks[0], time.clock_gettime(clocks[1]) + apart_s)
 
 
+def take_loops(place: Place, child: subprocess.Popen[bytes]) -> Callable[[], object]:
+    """Take every loop device that there is, and many more: the driver adds others until there is no number left (loop(4))."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(1 << 20)
+        words = ["losetup", "--find", "--show", "--read-only", file.name]
+        devices = [
+            subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() for _ in range(LOOPS)
+        ]
+    return lambda: subprocess.run(["losetup", "--detach", *devices], check=True)
+
+
 def fill_engines_disk(place: Place, child: subprocess.Popen[bytes]) -> Callable[[], object]:
     """Let the disk under the engine's own storage have no block left until the run has ended."""
     root = Path(place.engine._client.api.info()["DockerRootDir"])
@@ -187,6 +200,7 @@ KINDS: dict[str, Fault] = {
 ON_DEMAND: dict[str, Fault] = {
     "restart engine": restart_engine,
     "use up mounts": use_up_mounts,
+    "take loop devices": take_loops,
     "fill engine's disk": fill_engines_disk,
     "set clock back": partial(set_clock, by_s=-3600.0),
     "set clock forward": partial(set_clock, by_s=3600.0),
