@@ -17,6 +17,7 @@ exits with 1 only for the kernel's doing and never with 2.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -76,6 +77,42 @@ class EnvironmentFault(LabError):
     ) -> None:
         super().__init__(message, facts=facts, hint=hint)
         self.finding = finding
+
+
+MACHINES = {
+    errno.ENOSPC: "infra.disk-full",
+    errno.EDQUOT: "infra.disk-full",
+    errno.EROFS: "infra.read-only",
+    errno.EIO: "infra.io-error",
+    errno.ENOMEM: "infra.out-of-memory",
+}
+"""What only a machine says, of a file or of memory: no kernel and no bug of the lab is behind it. Source: errno(3)."""
+
+
+def disk_fault(
+    doing: str,
+    error: OSError,
+    *,
+    otherwise: str = "infra.host",
+    facts: tuple[tuple[str, str], ...] = (),
+    hint: str = "",
+) -> EnvironmentFault:
+    """Return what an OSError makes of what was being done ("keep the evidence"). otherwise: the finding of other numbers.
+
+    hint: what to do about a full disk.
+    """
+    finding = MACHINES.get(error.errno or 0, otherwise)
+    hint = hint if finding == "infra.disk-full" else ""
+    return EnvironmentFault(f"cannot {doing}: {error.strerror or error}", finding=finding, facts=facts, hint=hint)
+
+
+def understood(error: BaseException) -> BaseException:
+    """Return an error that nobody caught, and that only a machine can cause, as the fault that it is; any other as it is."""
+    if isinstance(error, MemoryError):
+        return EnvironmentFault("the lab ran out of memory", finding="infra.out-of-memory")
+    if isinstance(error, OSError) and error.errno in MACHINES:
+        return disk_fault(f"use '{error.filename}'" if error.filename else "go on", error, hint="free some space")
+    return error
 
 
 class UsageError(LabError):

@@ -127,6 +127,7 @@ def test_schema_is_json_that_accepts_the_quickstart(capsys):
         (Untestable("does not configure"), 125),
         (EnvironmentFault("no engine"), 128),
         (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device"), 128),
         (ValueError("a bug"), 128),
     ],
 )

@@ -29,6 +29,7 @@ from lab.checks import (
     remake,
     timestamps,
 )
+from lab.errors import EnvironmentFault, understood
 from lab.evidence.bundle import Evidence
 from lab.model import Finding, NotApplicable, Severity, Span
 
@@ -126,6 +127,15 @@ def _loaded(entry: EntryPoint) -> Check:
 
 
 def _crashed(name: str, error: Exception) -> Finding:
+    if isinstance(fault := understood(error), EnvironmentFault):
+        message = f"the check '{name}' could not look: {fault.message}"
+        return Finding(
+            id=fault.finding,
+            severity=Severity.ERROR,
+            title="a check could not look",
+            message=message,
+            where=Span(file=""),
+        )
     last_line = traceback.format_exception_only(error)[-1].strip()
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""

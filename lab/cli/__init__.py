@@ -46,7 +46,7 @@ from lab.cli.plumbing import (
     settings,
     shown,
 )
-from lab.errors import ExitCode, LabError
+from lab.errors import ExitCode, LabError, understood
 from lab.matrix import schema as matrix_schema
 from lab.matrix.expand import expand
 from lab.matrix.read import read
@@ -400,7 +400,10 @@ def exit_code_of(arguments: Sequence[str] | None = None) -> int:
         # whoever read our output has gone away; typer turns that into sys.exit(1), which would be "bad" to git bisect
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.LAB_FAULT
-    except Exception:
+    except Exception as error:
+        if isinstance(fault := understood(error), LabError):
+            print(plain.plain(str(fault)), file=sys.stderr)
+            return fault.exit_code
         traceback.print_exc()
         print(f"lab {__version__}: this is a bug of the lab, not of the kernel; please report it", file=sys.stderr)
         return ExitCode.LAB_FAULT

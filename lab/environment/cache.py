@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +95,11 @@ def last_use_s(settings: Settings, kind: str, name: str, path: Path | None = Non
     with contextlib.suppress(OSError):
         if path is not None:
             return path.stat().st_ctime  # a tree's mtime is its tarball's
-    stamp.parent.mkdir(parents=True, exist_ok=True)
-    stamp.touch()
-    return stamp.stat().st_mtime
+    with contextlib.suppress(OSError):  # without room for a stamp it counts as used now, each time
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+        return stamp.stat().st_mtime
+    return time.time()
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ import requests.exceptions
 from lab.environment import usage
 from lab.environment.following import Limits, LogReader
 from lab.environment.owner import owner_is_alive, this_process
-from lab.errors import EnvironmentFault
+from lab.errors import EnvironmentFault, disk_fault
 from lab.model import Ending, Step, StepResult
 from lab.settings import Settings
 
@@ -190,7 +190,8 @@ class Engine:
         """Run one Step in a container of its own; its output is appended to `log` as it comes.
 
         Never raises for what happens to the step: a deadline, a kill, a lost engine are Endings. Raises EnvironmentFault
-        only when the container cannot be made or started at all (no such image, a mount that does not exist).
+        only when the container cannot be made or started at all (no such image, a mount that does not exist), or when its
+        output cannot be kept: who has half a log does not know how the step went.
         """
         began = time.monotonic()
         container = self._create(step, place)
@@ -203,6 +204,8 @@ class Engine:
             reader = LogReader(stream, log, on_line, LOST, limits)
             with usage.watched(lambda: self._client.api.stats(container, stream=False, one_shot=True), LOST) as used:
                 ours, why = reader.until_end(stop, lambda: self._kill(container))
+            if reader.trouble is not None:
+                raise disk_fault(f"keep the log of step {step.name!r}", reader.trouble, facts=(("file", str(log)),))
             dropped, silent_s = reader.dropped, reader.silent_s
             ending, status, detail = self._ending(container, ours, why)
             with contextlib.suppress(*LOST, AttributeError):

@@ -7,10 +7,11 @@ them says how much was dropped. The last lines are what a kernel's end is judged
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class Limits:
 class LogReader:
     """Copies a container's output into a file on a thread of its own and tells each line once.
 
-    dropped, silent_s: bytes that the log has not, and seconds since the last word, once until_end() has returned.
+    dropped, silent_s: bytes that the log has not, and seconds since the last word, once until_end() has returned. trouble: why
+    the log could not be written, which ends the following: whoever goes on then judges by half a log.
     """
 
     def __init__(
@@ -51,27 +53,38 @@ class LogReader:
         self._stream, self._log, self._on_line, self._lost, self._limits = stream, log, on_line, lost, limits
         self._heard = time.monotonic()
         self.dropped, self.silent_s = 0, 0.0
+        self.trouble: OSError | None = None
         threading.Thread(target=self._copy, name=f"log:{log.name}", daemon=True).start()
 
     def _copy(self) -> None:
         tail = _Tail(min(TAIL_BYTES, self._limits.log_bytes // 4))
         room, rest = self._limits.log_bytes - tail.limit, b""
         try:
-            with self._log.open("ab", buffering=0) as out, contextlib.suppress(*self._lost):
+            with self._log.open("ab", buffering=0) as out:
                 try:
-                    for chunk in self._stream:
+                    for chunk in self._chunks():
                         self._heard = time.monotonic()
-                        out.write(chunk[:room])
+                        _write(out, chunk[:room])
                         tail.add(chunk[room:])
                         room -= min(room, len(chunk))
                         *lines, rest = (rest + chunk)[-PIECE_BYTES:].split(b"\n")
-                        for line in lines[-200:]:
-                            self._on_line(line.decode("utf-8", "replace"))
+                        self._tell(lines[-200:])
                 finally:
-                    out.write(tail.text())
+                    _write(out, tail.text())
                     self.dropped = tail.dropped
+        except OSError as error:
+            self.trouble = error
         finally:
             self._done.set()
+
+    def _chunks(self) -> Iterator[bytes]:
+        with contextlib.suppress(*self._lost):
+            yield from self._stream
+
+    def _tell(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            with contextlib.suppress(OSError):  # who listens may have gone away
+                self._on_line(line.decode("utf-8", "replace"))
 
     def until_end(self, stop: threading.Event | None, kill: Callable[[], None]) -> tuple[Ending | None, str]:
         """Wait until the output ends; kill at a limit or when told to stop. Returns what we did, None if nothing, and why."""
@@ -93,6 +106,13 @@ class LogReader:
         if ours is None:
             self.silent_s = round(time.monotonic() - self._heard, 3)
         return ours, why
+
+
+def _write(out: io.FileIO, data: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part and says nothing. Source: write(2)."""
+    left = memoryview(data)
+    while left:
+        left = left[out.write(left) :]
 
 
 class _Tail:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -33,7 +32,7 @@ from typing import Any, BinaryIO
 
 from qemu.qmp import Message, QMPClient, QMPError, Runstate
 
-from lab.errors import EnvironmentFault
+from lab.errors import disk_fault
 
 ROW_BYTES = 32 << 10
 ROWS_OF_A_NAME = 50
@@ -63,12 +62,7 @@ def followed(place: Path, log: Path, *, deadline_s: float, held: bool = False) -
     try:
         rows = log.open("wb", buffering=0)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise EnvironmentFault(
-            f"cannot keep what qemu tells: {error.strerror}",
-            finding="infra.disk-full" if full else "infra.host",
-            facts=(("file", str(log)),),
-        ) from error
+        raise disk_fault("keep what qemu tells", error, facts=(("file", str(log)),)) from error
     with rows as out:
         follower = _Follower(place, out, deadline_s, held)
         follower.start()

@@ -46,8 +46,10 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
             yield file
         Path(name).chmod(0o644)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # write(2) knows a number only
         raise
 
 

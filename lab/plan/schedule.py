@@ -20,7 +20,7 @@ from graphlib import CycleError, TopologicalSorter
 from statistics import median
 from typing import Generic, TypeVar
 
-from lab.errors import LabError
+from lab.errors import LabError, understood
 from lab.events import JobFinished, JobStarted, Sink
 from lab.plan.jobs import Demand, Job
 
@@ -316,6 +316,7 @@ class Ready:
 
 def one_line(error: BaseException) -> str:
     """Return the first line of an error's message; a bug of ours says what it is."""
+    error = understood(error)
     text = (str(error).splitlines() or [""])[0].strip()
     if isinstance(error, LabError):
         return text or type(error).__name__

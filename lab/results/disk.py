@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shutil
@@ -12,18 +11,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lab import errors
 from lab.errors import EnvironmentFault, LabError
 
 READ_AT_MOST_BYTES = 256 << 20
 ASIDE_AT_MOST = 3
 """Folders kept of one attempt's earlier tries: a run that dies again and again must not fill the disk."""
 
-FAULTS = {
-    errno.ENOSPC: "infra.disk-full",
-    errno.EDQUOT: "infra.disk-full",
-    errno.EROFS: "infra.read-only",
-    errno.EIO: "infra.io-error",
-}
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,119}")
 
 
@@ -69,9 +63,8 @@ def sync_folder(folder: Path) -> None:
 
 def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
     """Return what an OSError on the results folder means."""
-    finding = FAULTS.get(error.errno or 0, "infra.filesystem")
-    hint = "free some space, or name another results folder" if finding == "infra.disk-full" else ""
-    return EnvironmentFault(f"cannot write '{path}': {error.strerror}", finding=finding, hint=hint)
+    hint = "free some space, or name another results folder"
+    return errors.disk_fault(f"write '{path}'", error, otherwise="infra.filesystem", hint=hint)
 
 
 def attempt_folders(cell_folder: Path) -> Iterator[tuple[int, Path]]:

@@ -26,10 +26,10 @@ from typing import Any, BinaryIO
 import fsspec
 import zstandard
 
-from lab.errors import EnvironmentFault, UsageError
+from lab.errors import MACHINES, EnvironmentFault, UsageError
 from lab.model import AttemptResult
 from lab.results import store
-from lab.results.disk import FAULTS, attempt_folders, checked
+from lab.results.disk import attempt_folders, checked
 from lab.results.retention import Keep, kept
 
 LEVEL = 3
@@ -258,5 +258,5 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (OSError, zstandard.ZstdError) as error:
-        finding = FAULTS.get(getattr(error, "errno", None) or 0, "infra.filesystem")
+        finding = MACHINES.get(getattr(error, "errno", None) or 0, "infra.filesystem")
         raise EnvironmentFault(f"the store: {' '.join(str(error).split())[:300]}", finding=finding) from error

@@ -17,7 +17,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from lab.errors import EnvironmentFault, ExitCode, Impossible, LabError, Untestable, UsageError
+from lab.errors import EnvironmentFault, ExitCode, Impossible, LabError, Untestable, UsageError, understood
 from lab.model import (
     AttemptResult,
     Cell,
@@ -273,6 +273,7 @@ def attempt_from_error(number: int, error: BaseException, *, seconds: float = 0.
 
 def fault(error: BaseException) -> Finding:
     """Return the finding that an exception amounts to. Of a bug of ours it keeps the traceback, in data."""
+    error = understood(error)
     facts: dict[str, object] = {"error": type(error).__name__}
     if isinstance(error, LabError):
         because = tuple(f"{label}: {text}" for label, text in error.facts)

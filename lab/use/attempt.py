@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from lab.environment import emulation, writes
 from lab.environment.engine import Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
 from lab.environment.wallclock import WallClock
-from lab.errors import EnvironmentFault, LabError
+from lab.errors import LabError, disk_fault
 from lab.events import JobProgress, Note
 from lab.evidence import amplified, bootable, mtimes, packing, qmp, remake
 from lab.evidence.boots import is_boot
@@ -178,11 +178,7 @@ class Attempt:
         try:
             pack(place.out, self.folder, source=self.inputs.tree.path, writes=order if recording else None)
         except OSError as error:
-            raise EnvironmentFault(
-                f"cannot keep the evidence: {error.strerror}",
-                finding="infra.disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "infra.host",
-                facts=(("folder", str(self.folder)),),
-            ) from error
+            raise disk_fault("keep the evidence", error, facts=(("folder", str(self.folder)),)) from error
         if self.cell.amplify:
             self.facts["amplified"] = self._amplified()
         return built
@@ -241,9 +237,10 @@ class Attempt:
         self.files_built = 0
         done = self.run(self.build_step, inside, out)
         if done.ok:
-            note = self._files_note()
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(str(self.files_built))
+            with contextlib.suppress(OSError):  # what it is for is a percentage
+                note = self._files_note()
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(str(self.files_built))
         return done.ok
 
     # --------------------------------------------------------------------------------------------------------- probe

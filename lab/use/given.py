@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.boot.initramfs import ModuleFile
-from lab.errors import EnvironmentFault, UsageError
+from lab.errors import UsageError, disk_fault
 from lab.evidence import bootable, deb, image_format, kernel_image, unpack
 from lab.evidence.bootable import Bootable
 from lab.evidence.elf import UnreadableError
@@ -103,10 +102,7 @@ def _unpacked(path: Path, folder: Path, say: Callable[[str], None]) -> reproduce
     except UnreadableError as error:
         raise UsageError(f"cannot unpack '{path}'", facts=(("because", str(error)),)) from error
     except OSError as error:
-        raise EnvironmentFault(
-            f"cannot unpack '{path}': {error.strerror or error}",
-            finding="infra.disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "infra.host",
-        ) from error
+        raise disk_fault(f"unpack '{path}'", error) from error
     if not got.files:
         raise UsageError(f"'{path}' holds no kernel and no modules", facts=(("looked for", ", ".join(deb.WANTED)),))
     return package

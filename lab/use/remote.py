@@ -23,7 +23,7 @@ from lab import __version__, errors
 from lab.environment import emulation, filesystem, parcels, supplies
 from lab.environment import engine as engines
 from lab.environment.cache import locked
-from lab.errors import EnvironmentFault, LabError, UsageError
+from lab.errors import EnvironmentFault, LabError, UsageError, understood
 from lab.events import Event, JobProgress, Note, Sink, silent
 from lab.model import AttemptResult, Cell, Emulation, GitSource
 from lab.plan.jobs import JobKind
@@ -97,6 +97,7 @@ class Report:
 
 def fault_of(error: BaseException) -> Fault:
     """Return an exception as a value."""
+    error = understood(error)
     if isinstance(error, LabError):
         finding = error.finding if isinstance(error, EnvironmentFault) else ""
         return Fault(

@@ -26,6 +26,16 @@ def test_a_check_that_crashes_is_an_error_and_keeps_what_it_had_found(tmp_path):
     assert "no such section" in findings[1].message
 
 
+def test_a_check_that_the_machine_stopped_did_not_crash(tmp_path):
+    def starved(evidence):
+        raise MemoryError
+
+    check = checks.Check(name="starved", ids=(), run=starved)
+    (finding,), _ = checks.judge(Evidence(Tree(tmp_path).done().root), (check,))
+    assert (finding.id, finding.severity) == ("infra.out-of-memory", Severity.ERROR)
+    assert "'starved' could not look" in finding.message
+
+
 def test_what_could_not_look_is_kept_apart_from_what_was_found(tmp_path):
     answer = NotApplicable(check="x", because="nothing there")
     check = checks.Check(name="x", ids=(), run=lambda _: [answer])

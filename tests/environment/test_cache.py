@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -48,6 +49,12 @@ def test_a_tree_without_a_stamp_was_used_when_it_was_made_and_not_when_its_tarba
     folder.mkdir(parents=True)
     os.utime(folder, (0, 0))
     assert cache.entries(settings)[0].used_at_s > 1e9
+
+
+def test_without_room_for_a_stamp_an_entry_counts_as_used_now(settings):
+    (settings.cache).mkdir()
+    (settings.cache / "used").symlink_to("/dev/full")  # no folder, and nobody can make one of it
+    assert cache.last_use_s(settings, "images", "x") == pytest.approx(time.time(), abs=60)
 
 
 def test_what_somebody_uses_stays_also_in_the_same_process(settings):

@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +135,14 @@ def test_nothing_is_left_of_a_step(run, engine):
         for row in engine._client.api.containers(all=True, filters={"label": f"{LABEL}={this_process()}"})
         if row["State"] == "exited"
     ]
+
+
+def test_a_step_whose_log_found_no_room_is_ended_and_never_judged(engine, build_image):
+    wordy = step("sh", "-c", "while :; do echo line; done")
+    with pytest.raises(EnvironmentFault, match="keep the log of step 'test'") as told:
+        engine.execute(wordy, Place(image=build_image.id), Path("/dev/full"))
+    assert told.value.finding == "infra.disk-full"
+    assert engine._client.api.containers(all=True, filters={"label": f"{LABEL}={this_process()}"}) == []
 
 
 def test_no_engine_is_one_clear_error_with_what_was_tried(real):

@@ -1,7 +1,10 @@
 """What is kept of a step's output, and when it is ended; no engine."""
 
+import errno
+import io
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +111,33 @@ def test_an_interruption_is_told_from_a_deadline(tmp_path):
     stop = threading.Event()
     stop.set()
     assert copied(tmp_path, waits, stop=stop)[0][0] is Ending.INTERRUPTED
+
+
+def test_a_log_that_cannot_be_written_is_told_and_ends_the_following():
+    limits = Limits(deadline=time.monotonic() + 60, log_bytes=MIB)
+    reader = LogReader(iter([b"one\n", b"two\n"]), Path("/dev/full"), lambda line: None, (Lost, OSError), limits)
+    assert reader.until_end(None, lambda: None) == (None, "")
+    assert reader.trouble.errno == errno.ENOSPC
+
+
+def test_a_disk_that_takes_a_part_of_a_line_is_given_the_rest():
+    taken = []
+
+    class Narrow(io.FileIO):
+        def write(self, data):
+            taken.append(bytes(data[:3]))
+            return len(taken[-1])
+
+    with Narrow("/dev/null", "w") as out:
+        following._write(out, b"a whole line\n")
+    assert b"".join(taken) == b"a whole line\n"
+
+
+def test_who_listens_and_has_gone_away_does_not_end_the_log(tmp_path):
+    def gone(line):
+        raise BrokenPipeError
+
+    limits = Limits(deadline=time.monotonic() + 60, log_bytes=MIB)
+    reader = LogReader(iter([b"one\n", b"two\n"]), tmp_path / "log.txt", gone, (Lost,), limits)
+    reader.until_end(None, lambda: None)
+    assert (reader.trouble, (tmp_path / "log.txt").read_bytes()) == (None, b"one\ntwo\n")

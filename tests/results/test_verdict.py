@@ -340,6 +340,12 @@ def test_a_bug_of_ours_keeps_its_traceback():
     assert "test_a_bug_of_ours" in found.data["traceback"]
 
 
+def test_a_full_disk_that_nobody_expected_is_no_bug_of_ours():
+    result = cell_result(CELL, [], OSError(28, "No space left on device", "/cache/used/x"))
+    assert (result.outcome, result.findings[0].id) == (Outcome.ERROR, "infra.disk-full")
+    assert result.reason == "infra.disk-full: cannot use '/cache/used/x': No space left on device"
+
+
 def test_facts_and_hint_of_an_error_are_kept():
     found = fault(LabError("no answer", facts=(("socket", "/run/docker.sock"),), hint="start it"))
     assert found.because == ("socket: /run/docker.sock",)
