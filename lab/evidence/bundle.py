@@ -37,8 +37,9 @@ from lab.evidence import (
 from lab.evidence.autoksyms import StaleExport
 from lab.evidence.log_facts import BuildLog
 from lab.evidence.shape import Shape, linked_modules, located, shape_of
+from lab.evidence.steps import steps_of
 from lab.evidence.text import text_of
-from lab.model import Ending, StepResult
+from lab.model import StepResult
 
 __all__ = ["Evidence", "Shape", "pack", "shape_of"]
 
@@ -113,10 +114,7 @@ class Evidence:
     @cached_property
     def steps(self) -> tuple[StepResult, ...]:
         """steps.json: how each step ended, in order."""
-        value = _json(self.file("steps.json"))
-        rows = value.get("steps") if isinstance(value, dict) else value
-        found = (_step(row) for row in rows if isinstance(row, dict)) if isinstance(rows, list) else ()
-        return tuple(step for step in found if step is not None)
+        return steps_of(_json(self.file("steps.json")))
 
     @cached_property
     def config_text(self) -> str | None:
@@ -374,29 +372,6 @@ def _find(record: Mapping[str, Any], key: str) -> Any:
     """Return the value of a key at the top of the record or one level down (a record groups what was measured)."""
     inner = (value for value in record.values() if isinstance(value, dict))
     return next((group[key] for group in (record, *inner) if key in group), None)
-
-
-def _step(row: Mapping[str, Any]) -> StepResult | None:
-    try:
-        return StepResult(
-            name=str(row["name"]),
-            ending=Ending(row["ending"]),
-            status=int(row["status"]),
-            seconds=float(row.get("seconds", 0.0)),
-            argv=tuple(map(str, row.get("argv") or ())),
-            bytes_free=_whole(row.get("bytes_free")),
-            inodes_free=_whole(row.get("inodes_free")),
-            detail=str(row.get("detail", "")),
-            dropped=_whole(row.get("dropped")) or 0,
-            silent_s=float(row["silent_s"]) if isinstance(row.get("silent_s"), int | float) else None,
-            set_back_s=float(row.get("set_back_s", 0.0)),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
 
 
 def pack(out: Path, folder: Path, *, source: Path, writes: Path | None) -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lab.evidence.steps import step_of
 from lab.evidence.text import numbered_lines, text_of
-from lab.model import Ending, StepResult
+from lab.model import StepResult
 
 NAME, LOG = "remake.json", "remake.txt"
 MAX_ROWS = 20_000
@@ -123,20 +124,12 @@ def _made(text: str | None) -> Made | None:
         if not isinstance(value, dict):
             return None
         rows = value.get("written", [])
-        return Made(first=_step(value["first"]), again=_step(value["again"]), written=tuple(map(_row, rows[:MAX_ROWS])))
+        first, again = step_of(value["first"]), step_of(value["again"])
+        if first is None or again is None:
+            return None
+        return Made(first=first, again=again, written=tuple(map(_row, rows[:MAX_ROWS])))
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
-
-
-def _step(row: Mapping[str, Any]) -> StepResult:
-    return StepResult(
-        name=str(row["name"]),
-        ending=Ending(row["ending"]),
-        status=int(row["status"]),
-        seconds=float(row.get("seconds", 0.0)),
-        detail=str(row.get("detail", "")),
-        set_back_s=float(row.get("set_back_s", 0.0)),
-    )
 
 
 def _row(row: Any) -> Written:

@@ -134,13 +134,17 @@ def interrupt_twice(place: Place, child: subprocess.Popen[bytes]) -> None:
     child.send_signal(signal.SIGINT)
 
 
-def restart_engine(place: Place, child: subprocess.Popen[bytes]) -> None:
-    """Stop dockerd as an upgrade does, and start it again: by systemd, or as `lab doctor --fix` does where there is none."""
+def restart_engine(place: Place, child: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
+    """Stop dockerd as an upgrade does, and start it again: by systemd, or as `lab doctor --fix` does where there is none.
+
+    number: SIGKILL: it dies without a word to its containers.
+    """
     if subprocess.run(["systemctl", "-q", "is-active", "docker"], capture_output=True, check=False).returncode == 0:
+        subprocess.run(["systemctl", "kill", f"--signal={number}", "docker"], check=True)
         subprocess.run(["systemctl", "restart", "docker"], check=True)
         return
     pid = int(Path("/run/docker.pid").read_text())
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, number)
     deadline_s = time.monotonic() + 60
     while Path("/proc", str(pid)).exists() and time.monotonic() < deadline_s:
         time.sleep(0.1)
@@ -199,6 +203,7 @@ KINDS: dict[str, Fault] = {
 }
 ON_DEMAND: dict[str, Fault] = {
     "restart engine": restart_engine,
+    "kill engine": partial(restart_engine, number=signal.SIGKILL),
     "use up mounts": use_up_mounts,
     "take loop devices": take_loops,
     "fill engine's disk": fill_engines_disk,
