@@ -129,8 +129,12 @@ defaults:
 
 
 SHARED = {"sources", "ccache", "locks", "downloads", "apt"}
-ROOM = {"work": ("2560k", "1g"), "sources": ("100m", "4g")}
-"""What a folder of the cache has at first, and later. An unpacked source has 1.3 GB."""
+ROOM = {
+    "work": ("size=2560k", "size=1g"),
+    "sources": ("size=100m", "size=4g"),
+    "locks": ("nr_inodes=1", "nr_inodes=1000"),
+}
+"""What a folder of the cache has at first, and later. An unpacked source has 1.3 GB; a folder is an inode."""
 
 
 @pytest.fixture(params=ROOM)
@@ -150,10 +154,10 @@ def crowded(request, machine_settings, tmp_path):
             mount("--bind", str(machine_settings.cache / shared), str(cache / shared))
         small = cache / request.param
         small.mkdir()
-        mount("-t", "tmpfs", "-o", f"size={little},mode=755", "small", str(small))
+        mount("-t", "tmpfs", "-o", f"{little},mode=755", "small", str(small))
         yield (
             dataclasses.replace(machine_settings, cache=cache, results=tmp_path / "results"),
-            lambda: subprocess.run(["mount", "-o", f"remount,size={much}", str(small)], check=True),
+            lambda: subprocess.run(["mount", "-o", f"remount,{much}", str(small)], check=True),
         )
 
 
