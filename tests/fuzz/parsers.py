@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent
 sys.path.insert(0, str(TESTS / "evidence"))
 
+import evidence_parsers as attempts  # noqa: E402
 import hostile_files  # noqa: E402
 
 from lab import cli, kconfig  # noqa: E402
@@ -90,8 +91,14 @@ CONFIG_X=y
 CONFIG_S="a b"
 # CONFIG_Y is not set
 """
-GREETING = b"""{"QMP": {"version": {"qemu": {"major": 7}}}}
-{"event": "RESET"}
+QMP = b"""{"at_s": 0.1, "link": "up"}
+{"at_s": 0.1, "asked": "query-version", "answer": {"qemu": {"major": 7, "minor": 2, "micro": 22}}}
+{"at_s": 0.2, "event": "STOP", "data": {}}
+{"at_s": 0.3, "asked": "query-status", "answer": {"running": false, "status": "internal-error"}}
+{"at_s": 0.4, "asked": "human-monitor-command", "answer": "RIP=ffffffff81000123"}
+{"at_s": 0.5, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}
+{"at_s": 0.6, "link": "held", "because": "x"}
+Triple fault
 """
 RESULT = b"""{"schema_version": 1, "number": 1, "outcome": "PASS", "reason": "", "findings": []}"""
 
@@ -198,10 +205,18 @@ PARSERS = (
     Parser("kallsyms", kallsyms.read, lambda: iter([hostile_files.vmlinux()]), unreadable()),
     Parser("cpio", cpio, archive),
     Parser("mail", mail, lambda: fixtures("repro/**/*")),
-    Parser("qmp", lambda path: qmp.read(path, path), lambda: iter([GREETING])),
+    Parser("qmp", lambda path: qmp.read(path, path), lambda: iter([QMP])),
     Parser("deb", lambda path: deb.unpack(path, path.parent / "unpacked"), lambda: kept("deb"), unreadable()),
     Parser("json", documents, lambda: iter([RESULT])),
     Parser("parcel", parcel, parcel_seed),
+    Parser("steps", attempts.steps, attempts.steps_seeds),
+    Parser("remake", attempts.remade, attempts.remade_seeds),
+    Parser("writes", attempts.written, lambda: iter([attempts.WRITES])),
+    Parser("archive", attempts.archived, attempts.archived_seeds),
+    Parser("map", attempts.mapped, lambda: iter([attempts.MAP]), unreadable()),
+    Parser("lists", attempts.lists, attempts.lists_seeds),
+    Parser("image", attempts.image, attempts.image_seeds, unreadable()),
+    Parser("bundle", attempts.bundled, attempts.bundled_seeds),
 )  # fmt: skip
 
 
