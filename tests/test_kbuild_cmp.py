@@ -112,12 +112,14 @@ def test_any_other_comparison_keeps_nothing_and_is_cmps_own(tmp_path):
     assert linked.names == set()
 
 
-@pytest.mark.parametrize("place", ["/proc/nowhere/kept", "/dev/full", ""], ids=["read-only", "no-folder", "unset"])
+@pytest.mark.parametrize("place", ["/proc/nowhere/kept", "{file}", "{file}/kept", ""])
 @pytest.mark.parametrize("same", [True, False])
 def test_a_place_that_cannot_be_written_changes_nothing(tmp_path, place, same):
     linked = Linked(tmp_path, ".tmp_vmlinux2.syms", same=same)
-    done = linked.run("cmp -s System.map .tmp_vmlinux2.syms", LAB_KALLSYMS=place)
+    (tmp_path / "file").write_text("somebody's")
+    done = linked.run("cmp -s System.map .tmp_vmlinux2.syms", LAB_KALLSYMS=place.format(file=tmp_path / "file"))
     assert (done.returncode, done.stdout, done.stderr) == (0 if same else 1, "", "")
+    assert (tmp_path / "file").read_text() == "somebody's"
 
 
 def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path):

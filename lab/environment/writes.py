@@ -12,44 +12,61 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import proc
 from lab.environment.engine import Engine, Mount, Place
 from lab.environment.filesystem import Scratch
+from lab.errors import EnvironmentFault
 from lab.model import Step
 from lab.settings import Settings
 
 READY_WITHIN_S = 10.0
 
 
-@contextlib.contextmanager
-def recorded(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[bool]:
-    """Record writes under place.watched into `output` while the block runs; yields whether the recorder works here.
+@dataclass(slots=True)
+class Recording:
+    """A record under way. works: the recorder listens; after its end, whether it did so to the last: half a record is none."""
 
-    A machine that forbids it loses this evidence, not the attempt: checks then say that they could not look.
+    works: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether there is a record to judge by."""
+        return self.works
+
+
+@contextlib.contextmanager
+def recorded(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[Recording]:
+    """Record writes under place.watched into `output` while the block runs; ask the Recording after it.
+
+    A machine that forbids it, or that has no room for it, loses this evidence, not the attempt: checks then say that they
+    could not look.
     """
     recorder = _on_host if settings.may_mount else _in_helper
-    with recorder(place, output, settings, engine, image) as works:
-        yield works
+    with recorder(place, output, settings, engine, image) as recording:
+        yield recording
 
 
 @contextlib.contextmanager
-def _on_host(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[bool]:
+def _on_host(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[Recording]:
     child = proc.start(
         [sys.executable, "-I", str(settings.data / "bin" / "record-writes"), str(place.watched), str(output)]
     )
     assert child.stdout is not None
     try:
         ready = bool(select.select([child.stdout], [], [], READY_WITHIN_S)[0]) and child.stdout.readline() == b"ready\n"
-        yield ready
+        recording = Recording(ready)
+        yield recording
+        proc.end(child)
+        recording.works = ready and child.returncode == 0
     finally:
         proc.end(child)
         child.stdout.close()
 
 
 @contextlib.contextmanager
-def _in_helper(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[bool]:
+def _in_helper(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[Recording]:
     said = place.folder / "record-writes.txt"
     output.touch()
     step = Step(
@@ -73,14 +90,21 @@ def _in_helper(place: Scratch, output: Path, settings: Settings, engine: Engine,
         unconfined=True,
     )
     stop = threading.Event()
-    thread = threading.Thread(target=engine.execute, args=(step, helper, said), kwargs={"stop": stop}, daemon=True)
+
+    def listen() -> None:
+        with contextlib.suppress(EnvironmentFault):  # what it was for is then not there
+            engine.execute(step, helper, said, stop=stop)
+
+    thread = threading.Thread(target=listen, name="record-writes", daemon=True)
     thread.start()
     until = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < until and thread.is_alive() and not (said.exists() and b"ready" in said.read_bytes()):
         time.sleep(0.05)
+    recording = Recording(thread.is_alive())
     try:
-        yield thread.is_alive()
+        yield recording
     finally:
         time.sleep(0.2)  # the last events are read at once, but not by us
+        recording.works = recording.works and thread.is_alive()
         stop.set()
         thread.join(10)

@@ -170,8 +170,8 @@ class Attempt:
         order = place.folder / "writes.tsv"
         recorder = writes.recorded(place, order, self.bench.settings, self.bench.engine, self.inputs.helper)
         with recorder as recording:
-            self.facts["write_order_recorded"] = recording
             built = self._configure(inside, place.out) and self._make(inside, place.out)
+        self.facts["write_order_recorded"] = bool(recording)
         place.check_kept()
         if built and self.inputs.worktree is not None:
             self.inputs.worktree.keep(place.out)

@@ -79,7 +79,7 @@ class _Watch:
         self.out = self.work / "out"
         self.granularity: Granularity | None = None
         self.written: tuple[remake.Written, ...] | None = None
-        self._place, self._recording, self._recorder = place, False, contextlib.ExitStack()
+        self._place, self._recording, self._recorder = place, writes.Recording(), contextlib.ExitStack()
         self._before: Mapping[str, int] = {}
         for path in (folder, self.here, self.home, self.evidence):
             path.mkdir()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -241,6 +242,18 @@ def test_a_user_who_may_not_mount_is_helped_by_a_container(name, real, rows, eng
             assert "\tseen\n" in record.read_text()
     finally:
         proc.run(["umount", "-R", str(shared)], deadline_s=10)
+
+
+@pytest.mark.docker
+def test_a_record_that_found_no_room_is_none(real, rows, engine, build_image, tmp_path):
+    with scratch(real, engine, build_image) as place:
+        with filesystem.mounted(rows.filesystem["tmpfs"], place, real, engine, build_image.id):
+            for record, whole in ((Path("/dev/full"), False), (tmp_path / "writes.tsv", True)):
+                with writes.recorded(place, record, real, engine, build_image.id) as recording:
+                    assert recording
+                    (place.out / "a").write_text("a")
+                    time.sleep(0.5)
+                assert bool(recording) is whole
 
 
 @pytest.mark.docker
