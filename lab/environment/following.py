@@ -64,13 +64,13 @@ class LogReader:
                 try:
                     for chunk in self._chunks():
                         self._heard = time.monotonic()
-                        _write(out, chunk[:room])
+                        write_all(out, chunk[:room])
                         tail.add(chunk[room:])
                         room -= min(room, len(chunk))
                         *lines, rest = (rest + chunk)[-PIECE_BYTES:].split(b"\n")
                         self._tell(lines[-200:])
                 finally:
-                    _write(out, tail.text())
+                    write_all(out, tail.text())
                     self.dropped = tail.dropped
         except OSError as error:
             self.trouble = error
@@ -108,7 +108,7 @@ class LogReader:
         return ours, why
 
 
-def _write(out: io.FileIO, data: bytes) -> None:
+def write_all(out: io.FileIO, data: bytes) -> None:
     """Write all of it: a disk that is nearly full takes a part and says nothing. Source: write(2)."""
     left = memoryview(data)
     while left:

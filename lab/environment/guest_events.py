@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import os
@@ -28,10 +29,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from qemu.qmp import Message, QMPClient, QMPError, Runstate
 
+from lab.environment.following import write_all
 from lab.errors import disk_fault
 
 ROW_BYTES = 32 << 10
@@ -57,12 +59,13 @@ def followed(place: Path, log: Path, *, deadline_s: float, held: bool = False) -
 
     held: the guest waits (qemu -S) and is let go once qemu is listened to, so that nothing it does is missed. A guest that
     is still there shortly before `deadline_s` is asked for its registers; one that told of its panic or was stopped for
-    good is ended. Raises EnvironmentFault if `log` cannot be made, and nothing for what qemu does.
+    good is ended. Raises EnvironmentFault if `log` cannot be written, whole, and nothing for what qemu does.
     """
+    where = (("file", str(log)),)
     try:
         rows = log.open("wb", buffering=0)
     except OSError as error:
-        raise disk_fault("keep what qemu tells", error, facts=(("file", str(log)),)) from error
+        raise disk_fault("keep what qemu tells", error, facts=where) from error
     with rows as out:
         follower = _Follower(place, out, deadline_s, held)
         follower.start()
@@ -70,12 +73,14 @@ def followed(place: Path, log: Path, *, deadline_s: float, held: bool = False) -
             yield
         finally:
             follower.end()
+    if follower.trouble is not None:  # what is missing may be that qemu was killed
+        raise disk_fault("keep what qemu tells", follower.trouble, facts=where)
 
 
 class _Follower:
-    """The thread and its rows."""
+    """The thread and its rows. trouble: why a row could not be written."""
 
-    def __init__(self, place: Path, out: BinaryIO, deadline_s: float, held: bool) -> None:
+    def __init__(self, place: Path, out: io.FileIO, deadline_s: float, held: bool) -> None:
         self._place, self._out, self._deadline_s, self._held = place, out, deadline_s, held
         self._began = time.monotonic()
         self._over = threading.Event()
@@ -84,6 +89,7 @@ class _Follower:
         self._events: Counter[str] = Counter()
         self._rows = 0
         self._panicked_s: float | None = None
+        self.trouble: OSError | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name=f"qmp:{place.name}", daemon=True)
 
@@ -203,10 +209,13 @@ class _Follower:
             text = json.dumps(
                 {key: told[key] for key in ("at_s", "event", "asked", "link") if key in told} | {"cut": True}
             )
-        with self._lock, contextlib.suppress(OSError, ValueError):
+        with self._lock, contextlib.suppress(ValueError):
             if self._rows < ROWS_LIMIT:
                 self._rows += 1
-                self._out.write(text.encode() + b"\n")
+                try:
+                    write_all(self._out, text.encode() + b"\n")
+                except OSError as error:
+                    self.trouble = error
 
 
 def _connection(place: Path) -> socket.socket:
@@ -231,9 +240,17 @@ def _connection(place: Path) -> socket.socket:
 
 
 def kept(source: Path, target: Path, limit: int) -> None:
-    """Keep the first `limit` bytes of a regular file that the container wrote; nothing if there is none, or it is empty."""
+    """Keep the first `limit` bytes of a regular file that the container wrote; nothing if there is none, or it is empty.
+
+    Raises EnvironmentFault if `target` cannot be written.
+    """
+    data = b""
     with contextlib.suppress(OSError):
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode) and (data := file.read(limit)):
-                target.write_bytes(data)
+            data = file.read(limit) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    if data:
+        try:
+            target.write_bytes(data)
+        except OSError as error:
+            raise disk_fault("keep what qemu noted", error, facts=(("file", str(target)),)) from error

@@ -129,7 +129,7 @@ def test_a_disk_that_takes_a_part_of_a_line_is_given_the_rest():
             return len(taken[-1])
 
     with Narrow("/dev/null", "w") as out:
-        following._write(out, b"a whole line\n")
+        following.write_all(out, b"a whole line\n")
     assert b"".join(taken) == b"a whole line\n"
 
 

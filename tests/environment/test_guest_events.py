@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -237,3 +238,19 @@ def test_rows_that_cannot_be_kept_are_the_machines_fault(tmp_path):
     with pytest.raises(EnvironmentFault) as caught, guest_events.followed(tmp_path / "qmp", tmp_path, deadline_s=1.0):
         pass
     assert caught.value.finding == "infra.host"
+
+
+def test_rows_that_found_no_room_are_the_machines_fault(tmp_path):
+    with (
+        pytest.raises(EnvironmentFault, match="keep what qemu tells") as caught,
+        guest_events.followed(tmp_path / "qmp", Path("/dev/full"), deadline_s=60.0),
+    ):
+        pass
+    assert caught.value.finding == "infra.disk-full"
+
+
+def test_notes_that_found_no_room_are_the_machines_fault(tmp_path):
+    (tmp_path / "notes").write_bytes(b"Triple fault\n")
+    with pytest.raises(EnvironmentFault) as caught:
+        guest_events.kept(tmp_path / "notes", Path("/dev/full"), 10)
+    assert caught.value.finding == "infra.disk-full"
