@@ -141,6 +141,23 @@ def test_every_error_has_its_exit_code_and_only_bugs_a_traceback(error, code, mo
     assert ("Traceback" in said) == isinstance(error, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("words", "streams", "code"),
+    [
+        (f"list {QUICKSTART}", "<&- >&- 2>&-", 0),
+        (f"list {QUICKSTART}", ">/dev/full 2>/dev/full", 128),
+        (f"list {QUICKSTART}", "2>/dev/full", 0),
+        ("list nonesuch.yaml", "2>/dev/full", 129),
+        ("list nonesuch.yaml", ">&- 2>&-", 129),
+        ("nonesuch", "2>/dev/full", 129),
+    ],
+)
+def test_streams_that_are_closed_or_full_blame_no_kernel(words, streams, code):
+    """Python ends with 1 where its last words find no room, and with 120 where its last output does not: both are "bad"."""
+    done = subprocess.run(["sh", "-c", f'"$0" -m lab {words} {streams}', sys.executable], check=False)
+    assert done.returncode == code
+
+
 def test_hostile_text_of_an_error_reaches_no_terminal(monkeypatch, capsys):
     def raising(path):
         raise UsageError("bad name '\x1b]0;owned\x07\x1b[2J'")

@@ -40,11 +40,13 @@ from lab.cli.plumbing import (
     colour,
     emit,
     interrupt_once,
+    let_go,
     load_tables,
     only,
     said,
     settings,
     shown,
+    tell,
 )
 from lab.errors import ExitCode, LabError, understood
 from lab.matrix import schema as matrix_schema
@@ -374,7 +376,9 @@ def next_steps(matrix: Path, done: session.Session) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run lab and exit with the code that says what happened (docs/exit-codes.md)."""
-    sys.exit(int(exit_code_of(arguments)))
+    code = int(exit_code_of(arguments))
+    let_go()
+    sys.exit(code)
 
 
 def exit_code_of(arguments: Sequence[str] | None = None) -> int:
@@ -384,28 +388,29 @@ def exit_code_of(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         outcome = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-        sys.stdout.flush()  # here, where a reader that has gone away is still ours to handle: at its exit Python ends with 120
+        sys.stdout.flush()  # here, where a reader that has gone away is still ours to handle
     except typer.TyperException as error:
         # the option parser's own complaints; its exit code 2 would be "bad" to git bisect
         command = " ".join(["lab", *(word for word in (arguments or sys.argv[1:])[:1] if not word.startswith("-"))])
-        print(f"{plain.one_line(str(error))}\n  hint: {command} --help", file=sys.stderr)
+        tell(f"{plain.one_line(str(error))}\n  hint: {command} --help")
         return ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
-        print("lab: interrupted", file=sys.stderr)
+        tell("lab: interrupted")
         return ExitCode.INTERRUPTED
     except LabError as error:
-        print(plain.plain(str(error)), file=sys.stderr)
+        tell(str(error))
         return error.exit_code
     except (BrokenPipeError, SystemExit):
         # whoever read our output has gone away; typer turns that into sys.exit(1), which would be "bad" to git bisect
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go()
         return ExitCode.LAB_FAULT
     except Exception as error:
         if isinstance(fault := understood(error), LabError):
-            print(plain.plain(str(fault)), file=sys.stderr)
+            tell(str(fault))
             return fault.exit_code
-        traceback.print_exc()
-        print(f"lab {__version__}: this is a bug of the lab, not of the kernel; please report it", file=sys.stderr)
+        tell(
+            f"{traceback.format_exc()}lab {__version__}: this is a bug of the lab, not of the kernel; please report it"
+        )
         return ExitCode.LAB_FAULT
     return outcome if isinstance(outcome, int) else ExitCode.AS_EXPECTED
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lab.cli.plumbing import AsJson, emit, said, settings, shown
+from lab.cli.plumbing import AsJson, emit, said, settings, shown, tell
 from lab.errors import UsageError
 from lab.report import document
 from lab.report.export.junit import junit
@@ -65,7 +65,7 @@ def serve_command(
     """
     with serve.opened(folder, bind, port) as server:
         if not server.loopback:
-            print("lab: whoever reaches this address can read the site", file=sys.stderr, flush=True)
+            tell("lab: whoever reaches this address can read the site")
         print(f"{shown(folder)} is at {server.url}; Ctrl-C ends it", flush=True)
         server.serve_forever()
 

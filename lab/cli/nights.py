@@ -26,12 +26,13 @@ from lab.cli.plumbing import (
     said,
     settings,
     shown,
+    tell,
 )
-from lab.errors import ExitCode, LabError, UsageError
+from lab.errors import ExitCode, LabError, UsageError, understood
 from lab.events import Note
 from lab.matrix.expand import expand
 from lab.matrix.read import read
-from lab.report import live, page, plain
+from lab.report import live, page
 from lab.report import nightly as report
 from lab.report.export.mail import Envelope, address
 from lab.report.export.morning import morning
@@ -202,9 +203,11 @@ def repeated(once: Callable[[], ExitCode], period_s: float, stop: threading.Even
         began = time.monotonic()
         try:
             once()
-        except LabError as error:
-            print(plain.plain(str(error)), file=sys.stderr, flush=True)
-        sys.stdout.flush()
+            sys.stdout.flush()
+        except Exception as error:
+            if not isinstance(fault := understood(error), LabError):
+                raise
+            tell(str(fault))
         if stop.wait(max(0.0, began + period_s - time.monotonic())):
             return ExitCode.INTERRUPTED
 

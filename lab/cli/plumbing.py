@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import signal
@@ -112,10 +113,29 @@ def emit(contract: Mapping[str, Any], words: str, *, as_json: bool) -> None:
     print(document.printed_json(contract) if as_json else words)
 
 
+def tell(text: str) -> None:
+    """Print to standard error. Where that is a file on a full disk, or closed, nobody is told, and nothing else changes."""
+    with contextlib.suppress(OSError, ValueError):
+        print(plain.plain(text), file=sys.stderr, flush=True)
+
+
+def let_go() -> None:
+    """Write out what is left for both streams, or drop it: where that fails at its exit, Python ends with 120.
+
+    Raises nothing; whoever must know whether all was written flushes before.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def said(event: Event) -> None:
     """Print notes of commands that have no live view."""
     if isinstance(event, Note):
-        print(plain.one_line(event.text), file=sys.stderr, flush=True)
+        tell(plain.one_line(event.text))
 
 
 def colour(stream: Any) -> bool:
@@ -136,7 +156,7 @@ def interrupt_once(stop: threading.Event) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        print("lab: stopping; once more to leave at once", file=sys.stderr, flush=True)
+        tell("lab: stopping; once more to leave at once")
 
     signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, interrupted)

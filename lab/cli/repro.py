@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, settings, shown
+from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, settings, shown, tell
 from lab.errors import ExitCode, UsageError
 from lab.report import document, live, page
 from lab.report import repro as told
@@ -63,7 +63,7 @@ def repro_command(
         )
     given = tree.given(source, rows) if source else None
     request = repro.Request(reports=read, stem=stem, given=given, times=times, fetch=not offline)
-    made = repro.make(request, options, rows, lambda text: print(f"lab: {text}", file=sys.stderr, flush=True))
+    made = repro.make(request, options, rows, lambda text: tell(f"lab: {text}"))
     matrix = repro.write(made, output.parent if output else Path(), force=force)
     contract = contract_of(made, [shown(matrix.parent / name) for name in made.files])
     ran = run_it(made, matrix, accel) if run else None
