@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from lab import cli
+from lab.cli import plumbing
 from lab.errors import EnvironmentFault, ExitCode, Untestable, UsageError
 
 QUICKSTART = str(Path(__file__).parent.parent / "matrices" / "quickstart.yaml")
@@ -156,6 +159,23 @@ def test_streams_that_are_closed_or_full_blame_no_kernel(words, streams, code):
     """Python ends with 1 where its last words find no room, and with 120 where its last output does not: both are "bad"."""
     done = subprocess.run(["sh", "-c", f'"$0" -m lab {words} {streams}', sys.executable], check=False)
     assert done.returncode == code
+
+
+@pytest.mark.parametrize(("ignored", "stopped"), [(False, True), (True, False)], ids=["terminal", "nohup"])
+def test_a_terminal_that_goes_away_is_an_interruption_and_under_nohup_none(ignored, stopped):
+    stop, kept = (
+        threading.Event(),
+        [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)],
+    )
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        plumbing.interrupt_once(stop)
+        for _ in range(2):  # the kernel says it, and the shell
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.is_set() is stopped
+    finally:
+        for number, handler in zip((signal.SIGHUP, signal.SIGINT, signal.SIGTERM), kept, strict=True):
+            signal.signal(number, handler)
 
 
 def test_hostile_text_of_an_error_reaches_no_terminal(monkeypatch, capsys):

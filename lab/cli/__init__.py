@@ -39,9 +39,11 @@ from lab.cli.plumbing import (
     chosen,
     colour,
     emit,
+    interrupt,
     interrupt_once,
     let_go,
     load_tables,
+    on_hangup,
     only,
     said,
     settings,
@@ -386,6 +388,7 @@ def exit_code_of(arguments: Sequence[str] | None = None) -> int:
     # a service manager's stop is an interrupt; so is an interrupt, also in a script's background job, which ignores it else
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
+    on_hangup(interrupt)
     try:
         outcome = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that has gone away is still ours to handle

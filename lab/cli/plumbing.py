@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,3 +160,20 @@ def interrupt_once(stop: threading.Event) -> None:
 
     signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, interrupted)
+    on_hangup(stop.set)
+
+
+def interrupt() -> None:
+    """Do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def on_hangup(act: Callable[[], object]) -> None:
+    """Do something when the terminal goes away, once: shell and kernel may both say so. Under nohup(1) it is of no matter."""
+
+    def hung_up(number: int, frame: object) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        act()
+
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hung_up)

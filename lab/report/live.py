@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -138,6 +138,27 @@ class Screen(Console):
         self.quiet = True
 
 
+class Patient:
+    """A stream that may go away, like a terminal that hangs up (EIO): what is written from then on is written to nobody."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, if somebody reads."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if somebody reads."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class View:
     """A Sink that prints lines for what has happened and can draw what is happening."""
 
@@ -150,7 +171,7 @@ class View:
         self.deaf = False
         self.lock = threading.Lock()
         self.console = Screen(
-            file=stream,
+            file=cast(TextIO, Patient(stream)) if terminal else stream,
             force_terminal=terminal or colour,
             no_color=not colour,
             color_system="standard" if colour else None,

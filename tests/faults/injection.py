@@ -75,7 +75,7 @@ class Place:
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         # what runs under nohup hands an ignored SIGINT down, which Python then leaves alone until the lab takes it
         return subprocess.Popen(
-            ["env", "--default-signal=INT", sys.executable, "-m", "lab", "run", str(self.matrix), "--json", *words],
+            ["env", "--default-signal=INT,HUP", sys.executable, "-m", "lab", "run", str(self.matrix), "--json", *words],
             env={**os.environ, "LAB_RESULTS": str(self.results)}, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -132,6 +132,13 @@ def interrupt_twice(place: Place, child: subprocess.Popen[bytes]) -> None:
     child.send_signal(signal.SIGINT)
     time.sleep(0.3)
     child.send_signal(signal.SIGINT)
+
+
+def hang_up(place: Place, child: subprocess.Popen[bytes]) -> None:
+    """Do what a terminal does to what runs in it when it goes away, and what its shell does once more."""
+    for _ in range(2):
+        child.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
 
 
 def restart_engine(place: Place, child: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
@@ -202,6 +209,7 @@ KINDS: dict[str, Fault] = {
     "SIGINT twice": interrupt_twice,
 }
 ON_DEMAND: dict[str, Fault] = {
+    "hang up": hang_up,
     "restart engine": restart_engine,
     "kill engine": partial(restart_engine, number=signal.SIGKILL),
     "use up mounts": use_up_mounts,

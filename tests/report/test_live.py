@@ -1,5 +1,6 @@
 """The live view: lines for what happened, a drawing for what happens, an estimate that admits what it does not know."""
 
+import errno
 import io
 
 import pytest
@@ -81,6 +82,19 @@ class Gone(io.StringIO):
 
 def test_a_reader_who_went_away_stops_nothing():
     with live(Gone(), terminal=False, colour=False) as sink:
+        for _, event in EVENTS:
+            sink(event)
+
+
+class HungUp(io.StringIO):
+    def write(self, text=""):
+        raise OSError(errno.EIO, "Input/output error")
+
+    flush = write
+
+
+def test_a_terminal_that_hangs_up_stops_nothing():
+    with live(HungUp(), terminal=True, colour=True, width=80) as sink:
         for _, event in EVENTS:
             sink(event)
 
