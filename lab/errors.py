@@ -84,6 +84,10 @@ MACHINES = {
     errno.EDQUOT: "infra.disk-full",
     errno.EROFS: "infra.read-only",
     errno.EIO: "infra.io-error",
+    errno.ESTALE: "infra.io-error",  # a network file system whose server forgot us
+    errno.EMFILE: "infra.host",
+    errno.ENFILE: "infra.host",
+    errno.EFBIG: "infra.host",  # ulimit -f
     errno.ENOMEM: "infra.out-of-memory",
 }
 """What only a machine says, of a file or of memory: no kernel and no bug of the lab is behind it. Source: errno(3)."""

@@ -22,6 +22,9 @@ def full():
         (errno.EDQUOT, "infra.disk-full"),
         (errno.EROFS, "infra.read-only"),
         (errno.EIO, "infra.io-error"),
+        (errno.ESTALE, "infra.io-error"),
+        (errno.EMFILE, "infra.host"),
+        (errno.EFBIG, "infra.host"),
         (errno.ENOMEM, "infra.out-of-memory"),
     ],
 )
