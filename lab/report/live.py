@@ -130,16 +130,11 @@ def live(
         yield view
 
 
-class Screen(Console):
-    """A console that falls silent when its reader went away. Rich's own answer is to exit with 1, which is the kernel's."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing more."""
-        self.quiet = True
-
-
 class Patient:
-    """A stream that may go away, like a terminal that hangs up (EIO): what is written from then on is written to nobody."""
+    """A stream that may go away, a pipe or a terminal that hangs up (EIO): what is written from then on is written to nobody.
+
+    Rich's own answer to a broken pipe is to exit with 1, which is the kernel's.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -168,10 +163,9 @@ class View:
         self.progress = progress
         self.clock = clock
         self.begun_s = clock()
-        self.deaf = False
         self.lock = threading.Lock()
-        self.console = Screen(
-            file=cast(TextIO, Patient(stream)) if terminal else stream,
+        self.console = Console(
+            file=cast(TextIO, Patient(stream)),
             force_terminal=terminal or colour,
             no_color=not colour,
             color_system="standard" if colour else None,
@@ -187,12 +181,8 @@ class View:
             now_s = self.clock()
             line = self.line_for(event, now_s)
             self.progress.apply(event, now_s)
-            if line is None or self.deaf:
-                return
-            try:
+            if line is not None:
                 self.console.print(line, soft_wrap=True)
-            except (OSError, ValueError):  # a closed pipe or stream: the work goes on, unseen
-                self.deaf = True
 
     def line_for(self, event: Event, now_s: float) -> Text | None:
         """Return the line that tells an event, or None if it is told by the drawing alone."""
