@@ -20,7 +20,7 @@ def main() -> None:
         with contextlib.suppress(OSError):
             traceback.print_exc()
             print("lab: the installation is broken; this is not the kernel's doing", file=sys.stderr, flush=True)
-        os._exit(128)
+        os._exit(128)  # without the flush of streams at the end, which may fail and then ends with 120
     cli.main()
 
 
@@ -29,11 +29,11 @@ def _open_streams() -> None:
 
     In this order, as the lowest number that is free is taken. Source: open(2).
     """
-    for number, mode in enumerate(("r", "w", "w")):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            os.open(os.devnull, os.O_RDWR)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

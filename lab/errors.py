@@ -85,15 +85,14 @@ MACHINES = {
     errno.EROFS: "infra.read-only",
     errno.EIO: "infra.io-error",
     errno.ESTALE: "infra.io-error",  # a network file system whose server forgot us
-    errno.EMFILE: "infra.host",
-    errno.ENFILE: "infra.host",
+    errno.ENFILE: "infra.host",  # of the whole machine; EMFILE may as well be files that the lab forgot to close
     errno.EFBIG: "infra.host",  # ulimit -f
     errno.ENOMEM: "infra.out-of-memory",
 }
 """What only a machine says, of a file or of memory: no kernel and no bug of the lab is behind it. Source: errno(3)."""
 
 
-def disk_fault(
+def machine_fault(
     doing: str,
     error: OSError,
     *,
@@ -115,7 +114,7 @@ def understood(error: BaseException) -> BaseException:
     if isinstance(error, MemoryError):
         return EnvironmentFault("the lab ran out of memory", finding="infra.out-of-memory")
     if isinstance(error, OSError) and error.errno in MACHINES:
-        return disk_fault(f"use '{error.filename}'" if error.filename else "go on", error, hint="free some space")
+        return machine_fault(f"use '{error.filename}'" if error.filename else "go on", error, hint="free some space")
     return error
 
 

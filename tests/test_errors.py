@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from lab.errors import EnvironmentFault, disk_fault, understood
+from lab.errors import EnvironmentFault, machine_fault, understood
 
 
 def full():
@@ -23,7 +23,7 @@ def full():
         (errno.EROFS, "infra.read-only"),
         (errno.EIO, "infra.io-error"),
         (errno.ESTALE, "infra.io-error"),
-        (errno.EMFILE, "infra.host"),
+        (errno.ENFILE, "infra.host"),
         (errno.EFBIG, "infra.host"),
         (errno.ENOMEM, "infra.out-of-memory"),
     ],
@@ -41,16 +41,22 @@ def test_memory_that_runs_out_is_the_machines_fault():
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError(errno.ENOENT, "no"), PermissionError(errno.EACCES, "no"), KeyError("x")]
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "no"),
+        PermissionError(errno.EACCES, "no"),
+        OSError(errno.EMFILE, "no"),
+        KeyError("x"),
+    ],
 )
 def test_what_a_bug_can_cause_stays_what_it_is(error):
     assert understood(error) is error
 
 
 def test_what_was_being_done_is_told():
-    fault = disk_fault("keep the evidence", full(), facts=(("folder", "/r"),), hint="free some space")
+    fault = machine_fault("keep the evidence", full(), facts=(("folder", "/r"),), hint="free some space")
     assert str(fault) == ("cannot keep the evidence: No space left on device\n  folder: /r\n  hint:   free some space")
-    other = disk_fault(
+    other = machine_fault(
         "keep it", OSError(errno.EACCES, "Permission denied"), otherwise="infra.filesystem", hint="free it"
     )
     assert (other.finding, other.hint) == ("infra.filesystem", "")

@@ -28,7 +28,7 @@ import requests.exceptions
 from lab.environment import usage
 from lab.environment.following import Limits, LogReader
 from lab.environment.owner import owner_is_alive, this_process
-from lab.errors import EnvironmentFault, disk_fault
+from lab.errors import EnvironmentFault, machine_fault
 from lab.model import Ending, Step, StepResult
 from lab.settings import Settings
 
@@ -205,7 +205,7 @@ class Engine:
             with usage.watched(lambda: self._client.api.stats(container, stream=False, one_shot=True), LOST) as used:
                 ours, why = reader.until_end(stop, lambda: self._kill(container))
             if reader.trouble is not None:
-                raise disk_fault(f"keep the log of step {step.name!r}", reader.trouble, facts=(("file", str(log)),))
+                raise machine_fault(f"keep the log of step {step.name!r}", reader.trouble, facts=(("file", str(log)),))
             dropped, silent_s = reader.dropped, reader.silent_s
             ending, status, detail = self._ending(container, ours, why)
             with contextlib.suppress(*LOST, AttributeError):

@@ -34,7 +34,7 @@ from typing import Any
 from qemu.qmp import Message, QMPClient, QMPError, Runstate
 
 from lab.environment.following import write_all
-from lab.errors import disk_fault
+from lab.errors import machine_fault
 
 ROW_BYTES = 32 << 10
 ROWS_OF_A_NAME = 50
@@ -65,7 +65,7 @@ def followed(place: Path, log: Path, *, deadline_s: float, held: bool = False) -
     try:
         rows = log.open("wb", buffering=0)
     except OSError as error:
-        raise disk_fault("keep what qemu tells", error, facts=where) from error
+        raise machine_fault("keep what qemu tells", error, facts=where) from error
     with rows as out:
         follower = _Follower(place, out, deadline_s, held)
         follower.start()
@@ -74,7 +74,7 @@ def followed(place: Path, log: Path, *, deadline_s: float, held: bool = False) -
         finally:
             follower.end()
     if follower.trouble is not None:  # what is missing may be that qemu was killed
-        raise disk_fault("keep what qemu tells", follower.trouble, facts=where)
+        raise machine_fault("keep what qemu tells", follower.trouble, facts=where)
 
 
 class _Follower:
@@ -253,4 +253,4 @@ def kept(source: Path, target: Path, limit: int) -> None:
         try:
             target.write_bytes(data)
         except OSError as error:
-            raise disk_fault("keep what qemu noted", error, facts=(("file", str(target)),)) from error
+            raise machine_fault("keep what qemu noted", error, facts=(("file", str(target)),)) from error

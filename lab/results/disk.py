@@ -64,7 +64,7 @@ def sync_folder(folder: Path) -> None:
 def disk_fault(error: OSError, path: Path) -> EnvironmentFault:
     """Return what an OSError on the results folder means."""
     hint = "free some space, or name another results folder"
-    return errors.disk_fault(f"write '{path}'", error, otherwise="infra.filesystem", hint=hint)
+    return errors.machine_fault(f"write '{path}'", error, otherwise="infra.filesystem", hint=hint)
 
 
 def attempt_folders(cell_folder: Path) -> Iterator[tuple[int, Path]]:

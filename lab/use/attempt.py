@@ -16,7 +16,7 @@ from lab.environment import emulation, writes
 from lab.environment.engine import Mount, Place
 from lab.environment.filesystem import Granularity, Scratch
 from lab.environment.wallclock import WallClock
-from lab.errors import LabError, disk_fault
+from lab.errors import LabError, machine_fault
 from lab.events import JobProgress, Note
 from lab.evidence import amplified, bootable, mtimes, packing, qmp, remake
 from lab.evidence.boots import is_boot
@@ -178,7 +178,7 @@ class Attempt:
         try:
             pack(place.out, self.folder, source=self.inputs.tree.path, writes=order if recording else None)
         except OSError as error:
-            raise disk_fault("keep the evidence", error, facts=(("folder", str(self.folder)),)) from error
+            raise machine_fault("keep the evidence", error, facts=(("folder", str(self.folder)),)) from error
         if self.cell.amplify:
             self.facts["amplified"] = self._amplified()
         return built

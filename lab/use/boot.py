@@ -20,7 +20,7 @@ from lab.boot.initramfs import ModuleFile
 from lab.environment import engine as engines
 from lab.environment import filesystem, image
 from lab.environment.cache import Holds
-from lab.errors import ExitCode, LabError, disk_fault
+from lab.errors import ExitCode, LabError, machine_fault
 from lab.events import Note, Sink
 from lab.evidence import packing
 from lab.evidence.bundle import Evidence
@@ -139,7 +139,7 @@ class _Work:
             self._keep(verdict.attempt_from_error(1, error), began)
             raise
         except OSError as error:
-            raise disk_fault("lay out what is to be booted", error) from error
+            raise machine_fault("lay out what is to be booted", error) from error
         result = self._judged()
         if not self.bench.stop.is_set():
             self._keep(result, began)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.boot.initramfs import ModuleFile
-from lab.errors import UsageError, disk_fault
+from lab.errors import UsageError, machine_fault
 from lab.evidence import bootable, deb, image_format, kernel_image, unpack
 from lab.evidence.bootable import Bootable
 from lab.evidence.elf import UnreadableError
@@ -102,7 +102,7 @@ def _unpacked(path: Path, folder: Path, say: Callable[[str], None]) -> reproduce
     except UnreadableError as error:
         raise UsageError(f"cannot unpack '{path}'", facts=(("because", str(error)),)) from error
     except OSError as error:
-        raise disk_fault(f"unpack '{path}'", error) from error
+        raise machine_fault(f"unpack '{path}'", error) from error
     if not got.files:
         raise UsageError(f"'{path}' holds no kernel and no modules", facts=(("looked for", ", ".join(deb.WANTED)),))
     return package

@@ -15,7 +15,7 @@ from lab.boot import initramfs, machine, shards
 from lab.environment import guest_events
 from lab.environment.engine import Mount, Place
 from lab.environment.image import BuiltImage
-from lab.errors import EnvironmentFault, Untestable, UsageError, disk_fault
+from lab.errors import EnvironmentFault, Untestable, UsageError, machine_fault
 from lab.evidence import boots, image_length
 from lab.model import Boot, Deadlines, Program, Step, StepResult
 from lab.report.reproduce import BootRecipe
@@ -158,7 +158,7 @@ def lay_out(
             entries = initramfs.entries(busybox, order, wanted.init, tasks=wanted.tasks, on_demand=asked)
             initramfs.write_archive(entries, out)
     except OSError as error:
-        raise disk_fault("lay out what is to be booted", error, facts=(("folder", str(shown)),)) from error
+        raise machine_fault("lay out what is to be booted", error, facts=(("folder", str(shown)),)) from error
     return order
 
 

@@ -1,8 +1,7 @@
 """A kernel of a hundred bytes that qemu boots in a moment: it prints a text on the serial port and then does one thing.
 
 By the Multiboot specification 0.6.96 (the address fields of its header stand in for ELF): 32-bit code at 1 MiB, interrupts off.
-Opcodes: Intel SDM volume 2. Ports: 16550 at 0x3f8; 8042 at 0x64; PIIX4's PM1a at 0x604; pvpanic at
-0x505.
+Opcodes: Intel SDM volume 2. Ports: 16550 at 0x3f8; 8042 at 0x64; PIIX4's PM1a at 0x604; pvpanic at 0x505.
 """
 
 import struct

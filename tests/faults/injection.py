@@ -208,6 +208,7 @@ KINDS: dict[str, Fault] = {
     "SIGINT once": interrupt,
     "SIGINT twice": interrupt_twice,
 }
+# Also what others do not feel: another kind among KINDS would move the points of all that were measured (points()).
 ON_DEMAND: dict[str, Fault] = {
     "hang up": hang_up,
     "restart engine": restart_engine,

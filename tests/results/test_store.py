@@ -182,9 +182,6 @@ def test_a_cell_id_never_leaves_the_runs_folder(tmp_path, name):
     ("number", "finding"),
     [
         (errno.ENOSPC, "infra.disk-full"),
-        (errno.EDQUOT, "infra.disk-full"),
-        (errno.EROFS, "infra.read-only"),
-        (errno.EIO, "infra.io-error"),
         (errno.EACCES, "infra.filesystem"),
     ],
 )
