@@ -85,8 +85,8 @@ class Bench:
         if not recorded:
             return self.cpu_s(self.step), 0.0, 0
         output = self.place.folder / "writes.tsv"
-        with writes.recorded(self.place, output, self.settings, self.engine, self.image.id) as works:
-            assert works, "the recorder does not work here"
+        with writes.recorded(self.place, output, self.settings, self.engine, self.image.id) as recording:
+            assert recording.works, "the recorder does not work here"
             before = os.times()
             built_s = self.cpu_s(self.step)
         after = os.times()  # the recorder is a child and has been waited for

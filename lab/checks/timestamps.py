@@ -101,7 +101,7 @@ def _ties(evidence: Evidence, granularity_ns: int) -> Iterator[Finding | NotAppl
     writes = evidence.writes or ()
     gap = has_gap(writes)
     if gap:
-        because = "the record of writes has a gap (the watcher was overrun): only what is on disk was judged"
+        because = "the record of writes has a gap (the watcher was overrun, or died): only what is on disk was judged"
         yield NotApplicable(check="timestamps.tie", because=because)
     ordered = bool(writes) and not gap
     found = _recorded(evidence, granularity_ns) if ordered else _on_disk(evidence, granularity_ns)

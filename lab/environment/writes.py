@@ -27,13 +27,10 @@ READY_WITHIN_S = 10.0
 
 @dataclass(slots=True)
 class Recording:
-    """A record under way. works: the recorder listens; after its end, whether it did so to the last: half a record is none."""
+    """A record under way. works: the recorder listens. whole: known after its end, whether it listened to the last."""
 
     works: bool = False
-
-    def __bool__(self) -> bool:
-        """Whether there is a record to judge by."""
-        return self.works
+    whole: bool = False
 
 
 @contextlib.contextmanager
@@ -41,7 +38,7 @@ def recorded(place: Scratch, output: Path, settings: Settings, engine: Engine, i
     """Record writes under place.watched into `output` while the block runs; ask the Recording after it.
 
     A machine that forbids it, or that has no room for it, loses this evidence, not the attempt: checks then say that they
-    could not look.
+    could not look. A recorder that died leaves a record with a gap.
     """
     recorder = _on_host if settings.may_mount else _in_helper
     with recorder(place, output, settings, engine, image) as recording:
@@ -54,15 +51,15 @@ def _on_host(place: Scratch, output: Path, settings: Settings, engine: Engine, i
         [sys.executable, "-I", str(settings.data / "bin" / "record-writes"), str(place.watched), str(output)]
     )
     assert child.stdout is not None
+    recording = Recording()
     try:
-        ready = bool(select.select([child.stdout], [], [], READY_WITHIN_S)[0]) and child.stdout.readline() == b"ready\n"
-        recording = Recording(ready)
+        heard = bool(select.select([child.stdout], [], [], READY_WITHIN_S)[0])
+        recording.works = heard and child.stdout.readline() == b"ready\n"
         yield recording
-        proc.end(child)
-        recording.works = ready and child.returncode == 0
     finally:
         proc.end(child)
         child.stdout.close()
+        recording.whole = child.returncode == 0
 
 
 @contextlib.contextmanager
@@ -105,6 +102,6 @@ def _in_helper(place: Scratch, output: Path, settings: Settings, engine: Engine,
         yield recording
     finally:
         time.sleep(0.2)  # the last events are read at once, but not by us
-        recording.works = recording.works and thread.is_alive()
+        recording.whole = thread.is_alive()
         stop.set()
         thread.join(10)

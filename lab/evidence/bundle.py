@@ -39,6 +39,7 @@ from lab.evidence.log_facts import BuildLog
 from lab.evidence.shape import Shape, linked_modules, located, shape_of
 from lab.evidence.steps import steps_of
 from lab.evidence.text import text_of
+from lab.evidence.writes import WRITES, add_gap
 from lab.model import StepResult
 
 __all__ = ["Evidence", "Shape", "pack", "shape_of"]
@@ -175,7 +176,7 @@ class Evidence:
     @cached_property
     def writes(self) -> tuple[writes.Write, ...] | None:
         """The order of writes while the build ran, None if nobody watched."""
-        return writes.read_writes(self.file("writes.tsv"))
+        return writes.read_writes(self.file(WRITES))
 
     @cached_property
     def copied(self) -> int:
@@ -374,16 +375,19 @@ def _find(record: Mapping[str, Any], key: str) -> Any:
     return next((group[key] for group in (record, *inner) if key in group), None)
 
 
-def pack(out: Path, folder: Path, *, source: Path, writes: Path | None) -> None:
+def pack(out: Path, folder: Path, *, source: Path, writes: Path | None, whole: bool = True) -> None:
     """Copy and derive from the output directory `out` what the evidence folder needs; works on failed and half builds too.
 
     folder: exists; files appear there by atomic rename. source: the kernel tree. writes: the record of the order of writes,
-    None if nobody watched. Never follows a link out of `out`, takes regular files of bounded size only.
+    None if nobody watched. whole: whether whoever watched did so to the end. Never follows a link out of `out`, takes regular
+    files of bounded size only.
     Raises OSError if `folder` cannot be written.
     """
     evidence = Evidence(out) if _is_output(out) else None
     if writes is not None:
-        packing.copy(writes, folder / "writes.tsv")
+        packing.copy(writes, folder / WRITES)
+        if not whole:
+            add_gap(folder / WRITES)
     if evidence is None:
         return
     packing.write_lines(folder / "mtimes.tsv", mtimes.tsv(evidence.tree))

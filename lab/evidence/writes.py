@@ -87,6 +87,16 @@ def _events(path: Path | None) -> Iterator[tuple[int, int, str]]:
             yield number, int(time), line
 
 
+def add_gap(path: Path) -> None:
+    """Note at the end of a record that events are missing from here on. Raises OSError if that cannot be written.
+
+    At the time of the last event: another one would be taken for a clock that was set.
+    """
+    last_ns = max((seen_ns for _, seen_ns, _ in _events(path)), default=0)
+    with path.open("ab") as file:
+        file.write(b"\n%d\tQ\t\n" % last_ns)
+
+
 def has_gap(writes: tuple[Write, ...]) -> bool:
     """Whether events are missing: what was not seen cannot be put in order."""
     return any("Q" in event.letters for event in writes)

@@ -171,12 +171,13 @@ class Attempt:
         recorder = writes.recorded(place, order, self.bench.settings, self.bench.engine, self.inputs.helper)
         with recorder as recording:
             built = self._configure(inside, place.out) and self._make(inside, place.out)
-        self.facts["write_order_recorded"] = bool(recording)
+        self.facts["write_order_recorded"] = recording.works and recording.whole
         place.check_kept()
         if built and self.inputs.worktree is not None:
             self.inputs.worktree.keep(place.out)
         try:
-            pack(place.out, self.folder, source=self.inputs.tree.path, writes=order if recording else None)
+            seen = order if recording.works else None
+            pack(place.out, self.folder, source=self.inputs.tree.path, writes=seen, whole=recording.whole)
         except OSError as error:
             raise machine_fault("keep the evidence", error, facts=(("folder", str(self.folder)),)) from error
         if self.cell.amplify:

@@ -96,7 +96,8 @@ class _Watch:
             self._recording = self._recorder.enter_context(recorder)
         elif point == "built":
             self.close()
-            pack(self.out, self.evidence, source=source, writes=self.order if self._recording else None)
+            seen = self.order if self._recording.works else None
+            pack(self.out, self.evidence, source=source, writes=seen, whole=self._recording.whole)
             self._before = mtimes.scan(self.out).times
         elif point == "remade":
             self.written = remake.changed(self._before, mtimes.scan(self.out).times)

@@ -7,6 +7,7 @@ import pytest
 
 from lab.checks import timestamps
 from lab.evidence.bundle import Evidence, pack
+from lab.evidence.writes import WRITES, steps_back
 from lab.model import NotApplicable, Severity
 
 sys.path.append(str(Path(__file__).parents[1] / "evidence"))
@@ -24,14 +25,14 @@ def reasons(evidence):
     return {one.check: one.because for one in timestamps.check(evidence) if isinstance(one, NotApplicable)}
 
 
-def packed(tree, tmp_path, *, script, granularity_ns=SECOND, record=True):
+def packed(tree, tmp_path, *, script, granularity_ns=SECOND, record=True, whole=True):
     folder, source = tmp_path / "attempt", tmp_path / "src"
     folder.mkdir()
     source.joinpath("scripts").mkdir(parents=True)
     if script is not None:
         source.joinpath("scripts/adjust_autoksyms.sh").write_text(script)
     writes = tree.writes(tmp_path / "order.tsv") if record else None
-    pack(tree.root, folder, source=source, writes=writes)
+    pack(tree.root, folder, source=source, writes=writes, whole=whole)
     folder.joinpath("record.json").write_text(json.dumps({"filesystem": {"granularity_ns": granularity_ns}}))
     return Evidence(folder)
 
@@ -238,6 +239,14 @@ def test_a_record_with_a_gap_is_not_trusted(tmp_path):
     evidence = packed(tree, tmp_path, script=None)
     assert judged(evidence) == []
     assert "gap" in reasons(evidence)["timestamps.tie"]
+
+
+def test_a_record_whose_recorder_died_is_not_trusted(tmp_path):
+    tree = mcb(tmp_path / "out", object_at=10.2, list_at=10.4, touch_at=10.5)
+    evidence = packed(tree, tmp_path, script=None, whole=False)
+    assert judged(evidence) == []
+    assert "gap" in reasons(evidence)["timestamps.tie"]
+    assert not steps_back(evidence.file(WRITES)), "it is no clock that was set"
 
 
 def test_the_times_of_a_copy_are_not_judged(tmp_path):

@@ -138,8 +138,8 @@ def wait_for(record, text):
 @pytest.mark.docker
 def test_the_order_of_writes_is_seen_below_the_layer(place, real, engine, build_image, tmp_path):
     record = tmp_path / "writes.tsv"
-    with writes.recorded(place, record, real, engine, build_image.id) as works:
-        assert works
+    with writes.recorded(place, record, real, engine, build_image.id) as recording:
+        assert recording.works
         for name in ("b", "a", "sub/c"):
             (place.out / name).parent.mkdir(exist_ok=True)
             (place.out / name).write_text(name)

@@ -153,8 +153,8 @@ def test_each_row_keeps_the_time_it_promises_and_goes_away(name, real, rows, eng
             assert place.out.stat().st_uid == real.uid
             assert os.path.ismount(place.out)
             assert list(place.out.iterdir()) == []
-            with writes.recorded(place, record, real, engine, helper) as works:
-                assert works, "the order of writes is recorded on every row"
+            with writes.recorded(place, record, real, engine, helper) as recording:
+                assert recording.works, "the order of writes is recorded on every row"
                 (place.out / "one").write_text("1")
                 (place.out / "one").rename(place.out / "two")
         folder = place.folder
@@ -236,8 +236,8 @@ def test_a_user_who_may_not_mount_is_helped_by_a_container(name, real, rows, eng
             with filesystem.mounted(row, place, helped, engine, mount_image.id, base) as measured:
                 assert row.granularity_ns_min <= measured.effective_ns <= row.granularity_ns_max
                 record = tmp_path / "writes.tsv"
-                with writes.recorded(place, record, helped, engine, mount_image.id) as works:
-                    assert works
+                with writes.recorded(place, record, helped, engine, mount_image.id) as recording:
+                    assert recording.works
                     (place.out / "seen").write_text("x")
             assert "\tseen\n" in record.read_text()
     finally:
@@ -250,10 +250,10 @@ def test_a_record_that_found_no_room_is_none(real, rows, engine, build_image, tm
         with filesystem.mounted(rows.filesystem["tmpfs"], place, real, engine, build_image.id):
             for record, whole in ((Path("/dev/full"), False), (tmp_path / "writes.tsv", True)):
                 with writes.recorded(place, record, real, engine, build_image.id) as recording:
-                    assert recording
+                    assert recording.works
                     (place.out / "a").write_text("a")
                     time.sleep(0.5)
-                assert bool(recording) is whole
+                assert recording.whole is whole
 
 
 @pytest.mark.docker
@@ -261,8 +261,8 @@ def test_the_order_of_writes_is_kept_where_the_clock_cannot_tell(real, rows, eng
     record = tmp_path / "writes.tsv"
     with scratch(real, engine, build_image) as place:
         with filesystem.mounted(rows.filesystem["ext4-128"], place, real, engine, build_image.id):
-            with writes.recorded(place, record, real, engine, build_image.id) as works:
-                assert works
+            with writes.recorded(place, record, real, engine, build_image.id) as recording:
+                assert recording.works
                 for name in ("b", "a", "sub/c"):
                     (place.out / name).parent.mkdir(exist_ok=True)
                     (place.out / name).write_text(name)
