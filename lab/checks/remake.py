@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lab.evidence import log
-from lab.evidence import remake as remakes
 from lab.evidence.bundle import Evidence
 from lab.evidence.log_faults import faults
-from lab.evidence.remake import LOG, NAME, Rebuilt, Remake, Written
+from lab.evidence.remake import LOG, Rebuilt, Remake, Written
 from lab.evidence.text import clean
 from lab.model import Ending, Finding, NotApplicable, Severity, Span
 
@@ -28,7 +27,7 @@ PRODUCTS = (
 
 def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
     """Yield at most one timestamps.remake."""
-    made = remakes.read(evidence.file(NAME), evidence.file(LOG))
+    made = evidence.remade
     if made is None:
         yield NotApplicable(
             check="remake",

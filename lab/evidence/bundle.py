@@ -30,6 +30,7 @@ from lab.evidence import (
     objects,
     packing,
     race,
+    remake,
     sources,
     symbols,
     writes,
@@ -116,6 +117,11 @@ class Evidence:
     def steps(self) -> tuple[StepResult, ...]:
         """steps.json: how each step ended, in order."""
         return steps_of(_json(self.file("steps.json")))
+
+    @cached_property
+    def remade(self) -> remake.Remake | None:
+        """What is known of a second make, None if there was none."""
+        return remake.read(self.file(remake.NAME), self.file(remake.LOG))
 
     @cached_property
     def config_text(self) -> str | None:

@@ -138,8 +138,14 @@ def test_a_clock_that_was_set_back_is_an_error_whatever_came_of_the_step(tmp_pat
         assert "set back by 3600 s until the end of the build step" in found[0].message
 
 
-def test_a_clock_that_was_set_back_while_a_guest_ran_is_of_no_matter(tmp_path):
-    assert list(infra.check(evidence(tmp_path, name="boot", status=0, set_back_s=3600.0))) == []
+def test_a_clock_that_was_set_back_before_a_second_make_is_an_error_as_well(tmp_path):
+    again = {"name": "remake", "ending": "exited", "status": 0, "seconds": 1.0, "set_back_s": 5.0}
+    (tmp_path / "remake.json").write_text(
+        json.dumps({"first": again | {"set_back_s": 0.0}, "again": again, "written": []})
+    )
+    (found,) = infra.check(evidence(tmp_path, status=0))
+    assert (found.id, found.severity) == ("infra.clock", Severity.ERROR)
+    assert "set back by 5 s until the end of the remake step" in found.message
 
 
 UP = {"link": "up"}
