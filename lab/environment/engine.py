@@ -204,8 +204,10 @@ class Engine:
             reader = LogReader(stream, log, on_line, LOST, limits)
             with usage.watched(lambda: self._client.api.stats(container, stream=False, one_shot=True), LOST) as used:
                 ours, why = reader.until_end(stop, lambda: self._kill(container))
-            if reader.trouble is not None:
+            if isinstance(reader.trouble, OSError):
                 raise machine_fault(f"keep the log of step {step.name!r}", reader.trouble, facts=(("file", str(log)),))
+            if reader.trouble is not None:
+                raise reader.trouble
             dropped, silent_s = reader.dropped, reader.silent_s
             ending, status, detail = self._ending(container, ours, why)
             with contextlib.suppress(*LOST, AttributeError):

@@ -36,8 +36,8 @@ class Limits:
 class LogReader:
     """Copies a container's output into a file on a thread of its own and tells each line once.
 
-    dropped, silent_s: bytes that the log has not, and seconds since the last word, once until_end() has returned. trouble: why
-    the log could not be written, which ends the following: whoever goes on then judges by half a log.
+    dropped, silent_s: bytes that the log has not, and seconds since the last word, once until_end() has returned. trouble: what
+    ended the following before its time, a disk or a bug: whoever goes on then judges by half a log.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LogReader:
         self._stream, self._log, self._on_line, self._lost, self._limits = stream, log, on_line, lost, limits
         self._heard = time.monotonic()
         self.dropped, self.silent_s = 0, 0.0
-        self.trouble: OSError | None = None
+        self.trouble: Exception | None = None
         threading.Thread(target=self._copy, name=f"log:{log.name}", daemon=True).start()
 
     def _copy(self) -> None:
@@ -72,7 +72,7 @@ class LogReader:
                 finally:
                     write_all(out, tail.text())
                     self.dropped = tail.dropped
-        except OSError as error:
+        except Exception as error:  # also what a listener raises: nobody else would hear of it on this thread
             self.trouble = error
         finally:
             self._done.set()

@@ -120,6 +120,16 @@ def test_a_log_that_cannot_be_written_is_told_and_ends_the_following():
     assert reader.trouble.errno == errno.ENOSPC
 
 
+def test_a_listener_with_a_bug_is_heard_of(tmp_path):
+    def broken(line):
+        raise KeyError(line)
+
+    limits = Limits(deadline=time.monotonic() + 60, log_bytes=MIB)
+    reader = LogReader(iter([b"one\n", b"two\n"]), tmp_path / "log.txt", broken, (Lost,), limits)
+    reader.until_end(None, lambda: None)
+    assert isinstance(reader.trouble, KeyError)
+
+
 def test_a_disk_that_takes_a_part_of_a_line_is_given_the_rest():
     taken = []
 
