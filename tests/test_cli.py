@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab import cli
-from lab.cli import plumbing
+from lab.cli import ending
 from lab.errors import EnvironmentFault, ExitCode, Untestable, UsageError
 
 QUICKSTART = str(Path(__file__).parent.parent / "matrices" / "quickstart.yaml")
@@ -169,7 +169,7 @@ def test_a_terminal_that_goes_away_is_an_interruption_and_under_nohup_none(ignor
     )
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
-        plumbing.interrupt_once(stop)
+        ending.interrupt_once(stop)
         for _ in range(2):  # the kernel says it, and the shell
             signal.raise_signal(signal.SIGHUP)
         assert stop.is_set() is stopped

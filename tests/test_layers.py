@@ -72,6 +72,7 @@ ONLY_IN = {  # outside library -> the rooms that may know it
         "cli.boots",
         "cli.bundles",
         "cli.decoding",
+        "cli.ending",
         "cli.faces",
         "cli.fleet",
         "cli.groups",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -22,6 +20,7 @@ from lab.cli import (
     boots,
     bundles,
     decoding,
+    ending,
     faces,
     fleet,
     groups,
@@ -39,22 +38,17 @@ from lab.cli.plumbing import (
     chosen,
     colour,
     emit,
-    interrupt,
-    interrupt_once,
-    let_go,
     load_tables,
-    on_hangup,
     only,
     said,
     settings,
     shown,
-    tell,
 )
-from lab.errors import ExitCode, LabError, understood
+from lab.errors import ExitCode
 from lab.matrix import schema as matrix_schema
 from lab.matrix.expand import expand
 from lab.matrix.read import read
-from lab.report import compared, document, explain, inventory, live, page, plain, text
+from lab.report import compared, document, explain, inventory, live, page, text
 from lab.report import symbols as symbol_table
 from lab.settings import seconds_of
 from lab.use import check, compare, doctor, prepare, session, shell, symbols
@@ -139,7 +133,7 @@ def run_command(
         emit(row, inventory.estimate_text(row, cells=len(request.cells), cores=options.cores), as_json=as_json)
         raise typer.Exit
     stop = threading.Event()
-    interrupt_once(stop)
+    ending.interrupt_once(stop)
     terminal = sys.stderr.isatty()
     history = session.history(options).durations
     with live.live(sys.stderr, terminal=terminal, colour=colour(sys.stderr), history=history) as sink:
@@ -378,44 +372,14 @@ def next_steps(matrix: Path, done: session.Session) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run lab and exit with the code that says what happened (docs/exit-codes.md)."""
-    code = int(exit_code_of(arguments))
-    let_go()
+    code = exit_code_of(arguments)
+    ending.let_go()
     sys.exit(code)
 
 
 def exit_code_of(arguments: Sequence[str] | None = None) -> int:
-    """Run lab and return its exit code; prints every error the way it deserves."""
-    # a service manager's stop is an interrupt; so is an interrupt, also in a script's background job, which ignores it else
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
-    on_hangup(interrupt)
-    try:
-        outcome = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-        sys.stdout.flush()  # here, where a reader that has gone away is still ours to handle
-    except typer.TyperException as error:
-        # the option parser's own complaints; its exit code 2 would be "bad" to git bisect
-        command = " ".join(["lab", *(word for word in (arguments or sys.argv[1:])[:1] if not word.startswith("-"))])
-        tell(f"{plain.one_line(str(error))}\n  hint: {command} --help")
-        return ExitCode.USAGE
-    except (KeyboardInterrupt, typer.Abort):
-        tell("lab: interrupted")
-        return ExitCode.INTERRUPTED
-    except LabError as error:
-        tell(str(error))
-        return error.exit_code
-    except (BrokenPipeError, SystemExit):
-        # whoever read our output has gone away; typer turns that into sys.exit(1), which would be "bad" to git bisect
-        let_go()
-        return ExitCode.LAB_FAULT
-    except Exception as error:
-        if isinstance(fault := understood(error), LabError):
-            tell(str(fault))
-            return fault.exit_code
-        tell(
-            f"{traceback.format_exc()}lab {__version__}: this is a bug of the lab, not of the kernel; please report it"
-        )
-        return ExitCode.LAB_FAULT
-    return outcome if isinstance(outcome, int) else ExitCode.AS_EXPECTED
+    """Run lab and return its exit code."""
+    return int(ending.exit_code_of(app, arguments))
 
 
 @app.callback(invoke_without_command=True)

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from lab.cli import fleet
-from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, only, settings, shown
+from lab.cli.ending import interrupt_once
+from lab.cli.plumbing import Accel, AsJson, colour, emit, load_tables, only, settings, shown
 from lab.cli.trials import checked_ids
 from lab.errors import UsageError
 from lab.matrix.backports import read as read_backports

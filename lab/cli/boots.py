@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, said, settings, shown
+from lab.cli.ending import interrupt_once
+from lab.cli.plumbing import Accel, AsJson, colour, emit, load_tables, said, settings, shown
 from lab.errors import ExitCode, UsageError
 from lab.matrix.boot import MEMORY_MIB, PER_BOOT, RETRIES
 from lab.model import Boot, BootModules, Deadlines, Oops

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lab.cli.plumbing import AsJson, emit, said, settings, shown, tell
+from lab.cli.ending import tell
+from lab.cli.plumbing import AsJson, emit, said, settings, shown
 from lab.errors import UsageError
 from lab.report import document
 from lab.report.export.junit import junit

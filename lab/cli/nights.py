@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from lab.cli import fleet
+from lab.cli.ending import interrupt_once, tell
 from lab.cli.plumbing import (
     Accel,
     AsJson,
@@ -21,12 +22,10 @@ from lab.cli.plumbing import (
     chosen,
     colour,
     emit,
-    interrupt_once,
     load_tables,
     said,
     settings,
     shown,
-    tell,
 )
 from lab.errors import ExitCode, LabError, UsageError, understood
 from lab.events import Note

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from lab import tables
+from lab.cli.ending import tell
 from lab.errors import UsageError
 from lab.events import Event, Note
 from lab.model import Cell
@@ -113,25 +110,6 @@ def emit(contract: Mapping[str, Any], words: str, *, as_json: bool) -> None:
     print(document.printed_json(contract) if as_json else words)
 
 
-def tell(text: str) -> None:
-    """Print to standard error. Where that is a file on a full disk, or closed, nobody is told, and nothing else changes."""
-    with contextlib.suppress(OSError, ValueError):
-        print(plain.plain(text), file=sys.stderr, flush=True)
-
-
-def let_go() -> None:
-    """Write out what is left for both streams, or drop it: where that fails at its exit, Python ends with 120.
-
-    Raises nothing; whoever must know whether all was written flushes before.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def said(event: Event) -> None:
     """Print notes of commands that have no live view."""
     if isinstance(event, Note):
@@ -147,33 +125,3 @@ def shown(path: Path) -> str:
     """Return a path as one would type it from here."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def interrupt_once(stop: threading.Event) -> None:
-    """Let the first Ctrl-C finish nothing new and report, and the second one end lab at once."""
-
-    def interrupted(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        tell("lab: stopping; once more to leave at once")
-
-    signal.signal(signal.SIGINT, interrupted)
-    signal.signal(signal.SIGTERM, interrupted)
-    on_hangup(stop.set)
-
-
-def interrupt() -> None:
-    """Do what Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
-def on_hangup(act: Callable[[], object]) -> None:
-    """Do something when the terminal goes away, once: shell and kernel may both say so. Under nohup(1) it is of no matter."""
-
-    def hung_up(number: int, frame: object) -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        act()
-
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, hung_up)

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.cli.plumbing import Accel, AsJson, colour, emit, interrupt_once, load_tables, settings, shown, tell
+from lab.cli.ending import interrupt_once, tell
+from lab.cli.plumbing import Accel, AsJson, colour, emit, load_tables, settings, shown
 from lab.errors import ExitCode, UsageError
 from lab.report import document, live, page
 from lab.report import repro as told

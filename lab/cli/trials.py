@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from lab import checks
+from lab.cli.ending import interrupt_once
 from lab.cli.plumbing import (
     Accel,
     AsJson,
     MatrixFile,
     colour,
     emit,
-    interrupt_once,
     load_tables,
     only,
     settings,
