@@ -12,7 +12,7 @@ import time
 
 STEP_NS = 10_000_000  # files' times cannot tell less apart where the kernel's tick is slowest, HZ=100
 TRIES = 10
-CLOSE_NS = 100_000
+CLOSE_NS = STEP_NS // 10
 
 
 class WallClock:
@@ -41,14 +41,9 @@ class WallClock:
 
 def _offset_ns() -> int | None:
     """Return the wall clock less the other one; None if they could not be read close together."""
-    best: tuple[int, int] | None = None
     for _ in range(TRIES):
         before_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         wall_ns = time.time_ns()
-        apart_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before_ns
-        one = (apart_ns, wall_ns - before_ns - apart_ns // 2)
-        best = one if best is None else min(best, one)
-        if best[0] <= CLOSE_NS:
-            break
-    assert best is not None, "it was tried"
-    return best[1] if best[0] < STEP_NS // 2 else None
+        if time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before_ns <= CLOSE_NS:
+            return wall_ns - before_ns
+    return None

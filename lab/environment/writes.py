@@ -37,8 +37,8 @@ class Recording:
 def recorded(place: Scratch, output: Path, settings: Settings, engine: Engine, image: str) -> Iterator[Recording]:
     """Record writes under place.watched into `output` while the block runs; ask the Recording after it.
 
-    A machine that forbids it, or that has no room for it, loses this evidence, not the attempt: checks then say that they
-    could not look. A recorder that died leaves a record with a gap.
+    A machine that forbids it loses this evidence, not the attempt: checks then say that they could not look. A recorder that
+    died, as there was no room or somebody killed it, leaves a record with a gap.
     """
     recorder = _on_host if settings.may_mount else _in_helper
     with recorder(place, output, settings, engine, image) as recording:
