@@ -81,9 +81,10 @@ def check(evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         absent = f"there is neither a build log ({LOG}) nor a list of steps ({STEPS})"
         yield NotApplicable(check="infra", because=f"{path.name} is empty" if path and log is not None else absent)
         return
-    found = [finding for step in steps if not boots.is_boot(step.name) and (finding := _ending(step))]
-    again = evidence.remade.made.again if evidence.remade and evidence.remade.made else None
-    found += [_set_back(step) for step in (*steps, again) if step is not None and step.set_back_s][:1]
+    probes = (evidence.remade.made.again,) if evidence.remade and evidence.remade.made else ()
+    made = [*(step for step in steps if not boots.is_boot(step.name)), *probes]
+    found = [finding for step in made if (finding := _ending(step))]
+    found += [_set_back(step) for step in made if step.set_back_s][:1]
     booted = boots.found(steps, evidence.file, evidence.name_of)
     found += [finding for one in booted if one.step is not None and (finding := _of_boot(one, one.step))]
     full = [step for step in steps if not step.ok and _full(step)]

@@ -148,6 +148,14 @@ def test_a_clock_that_was_set_back_before_a_second_make_is_an_error_as_well(tmp_
     assert "set back by 5 s until the end of the remake step" in found.message
 
 
+def test_a_second_make_that_was_broken_off_is_an_error(tmp_path):
+    first = {"name": "build", "ending": "exited", "status": 0, "seconds": 1.0}
+    again = first | {"name": "remake", "ending": "deadline", "status": -1}
+    (tmp_path / "remake.json").write_text(json.dumps({"first": first, "again": again, "written": []}))
+    (found,) = infra.check(evidence(tmp_path, status=0))
+    assert (found.id, found.severity) == ("infra.deadline", Severity.ERROR)
+
+
 UP = {"link": "up"}
 BOOTING = "[    0.000000] Linux version 6.1.0\n"
 
